@@ -55,7 +55,7 @@ def _check_numbers(
         raise ValueError(f"column {column.name} has {(~finite).sum()} values that are NaN or infinite, "
                          f"the first in row {np.argmin(finite)}: remove or repair these rows")
 
-# %% ../nbs/00_core.ipynb #8d133f7e
+# %% ../nbs/00_core.ipynb #08c6c138
 def _check_frames(
     number:np.ndarray, # Frame number of each emitter
     frames:int|None, # Number of frames of the movie, if it is known
@@ -80,7 +80,7 @@ def _check_inside(
     if outside.any():
         raise ValueError(f"{outside.sum()} of {len(table)} positions lie outside the field, {width:g} nm wide and "
                          f"{height:g} nm high (x from {x.min():.0f} to {x.max():.0f}, "
-                         f"y from {y.min():.0f} to {y.max():.0f} nm): is the pixel size right, and are positions in nm?")
+                         f"y from {y.min():.0f} to {y.max():.0f} nm): is the pixel size right, and are these nm?")
 
 # %% ../nbs/00_core.ipynb #c5464e15
 def make_emitters(
