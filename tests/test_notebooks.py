@@ -10,7 +10,7 @@ from project import NBS, notebooks
 PAGES = {path.relative_to(NBS).as_posix(): path for path in notebooks()}
 SOURCES = [name for name in PAGES if re.match(r"\d", name)]  # pages that define a module
 PRIVATE = re.compile(r"(?<![\w.:])/(home|root|opt|work|mnt|Users|usr/lib)/|[A-Z]:\\\\?Users", re.ASCII)
-TESTING = re.compile(r"\bassert\b|\bassert_\w+\(|\btest_(eq|ne|close|fail|is|sig|shuffled|warns|stdout|eq_type)\b|"
+TESTING = re.compile(r"\bassert\b|\bassert_\w+\(|\btest_(eq|ne|close|fail|is|warns|stdout|eq_type)\(|"
                      r"\bcheck_\w+\(|\bpytest\.raises\b")
 
 page = pytest.mark.parametrize("name", PAGES)
