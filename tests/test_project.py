@@ -1,4 +1,5 @@
 "The files around the package agree with each other."
+import ast
 import json
 import re
 import subprocess
@@ -88,6 +89,17 @@ def test_changelog_has_a_place_for_what_comes():
 def test_pins_are_for_build_tools_only():
     assert not re.search(r"==|<|~=", settings()["requirements"]), "requirements have lower bounds only"
     assert "torch==" in read("constraints.txt")
+
+
+def test_requirements_are_what_the_modules_import():
+    "ipywidgets, typer and the others are asked for as soon as a module uses them, and not before."
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in (ROOT / "dl4smlm").rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level]
+    used = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dl4smlm", "IPython"}
+    required = {re.match(r"[\w-]+", text)[0] for text in settings()["requirements"].split()}
+    assert {"scikit-image" if name == "skimage" else name for name in used} == required
 
 
 def test_no_private_paths():
