@@ -212,16 +212,18 @@ def _draw_rows(images, size, zoom, pixel_nm):
         for row in axes: scale_bar(row[0], pixel_nm)
     return axes
 
-# %% ../nbs/01_viz.ipynb #d43ee6a4
+# %% ../nbs/01_viz.ipynb #c970e642
+def _known_pixel(movie, density):
+    fine_nm = getattr(density, "pixel_nm", None)  # a reconstruction knows the size of its own, finer pixels
+    return fine_nm*density.image.shape[0]/movie.shape[-2] if fine_nm else getattr(movie, "pixel_nm", None)
+
 def _check_sizes(movie, shape, pixel_nm, *tables):
     (height, width), (tall, wide) = movie.shape[-2:], shape
     if tall*width != wide*height or tall % height:
         raise ValueError(f"a prediction of {tall} x {wide} pixels does not fit frames of {height} x {width}: "
                          "it must be a whole number of times finer, the same along both axes")
-    if pixel_nm is None: pixel_nm = getattr(movie, "pixel_nm", None)
     if pixel_nm is None and any(table is not None for table in tables):
         raise ValueError("the pixel size is missing, and positions are in nm: pass pixel_nm, that of the camera")
-    return pixel_nm
 
 def _three(title, image, prediction, found, truth, pixel_nm, blur_px):
     images = [(title, image)]
@@ -231,13 +233,13 @@ def _three(title, image, prediction, found, truth, pixel_nm, blur_px):
     images.append(("prediction" + ("" if found is None else f", {len(found)} found"), _blur(prediction, blur_px)))
     return images
 
-# %% ../nbs/01_viz.ipynb #657b011b
+# %% ../nbs/01_viz.ipynb #bff4a561
 def show_reconstruction(
     movie, # Counts (T, H, W): an array, a tensor, or a movie opened from a file
     density, # Prediction: (rH, rW), (T, rH, rW), or something with such an `image`
     found=None, # Table of localizations, to be counted, and drawn if `dots`
     truth=None, # Table of emitters, if known
-    pixel_nm:float|None=None, # Size of a camera pixel in nm; None to take the movie's own
+    pixel_nm:float|None=None, # Size of a camera pixel in nm; None if prediction or movie know theirs
     zoom=None, # Window to enlarge: left, top, width, height in camera pixels; None for the busiest, False for none
     frame:int|None=None, # Show this frame alone, as `show_frame` does
     dots:bool=False, # Draw the localizations as small dots on the enlarged prediction
@@ -245,10 +247,11 @@ def show_reconstruction(
     size:float=3.2, # Width of a panel in inches
 ) -> np.ndarray: # The axes: a row for the field, a row for the window
     "Show the diffraction-limited image, the truth and the prediction side by side."
-    density = getattr(density, "image", density)
     if frame is not None: return show_frame(movie, density, found, truth, frame, pixel_nm, size=size)
+    if pixel_nm is None: pixel_nm = _known_pixel(movie, density)
+    density = getattr(density, "image", density)
     density = _image(sum(_image(part) for part in density) if density.ndim == 3 else density)
-    pixel_nm = _check_sizes(movie, density.shape, pixel_nm, found, truth)
+    _check_sizes(movie, density.shape, pixel_nm, found, truth)
     title = f"diffraction-limited, {len(movie)} frames"
     images = _three(title, mean_image(movie), density, found, truth, pixel_nm, blur_px)
     if zoom is None:
@@ -259,22 +262,26 @@ def show_reconstruction(
     if dots and found is not None: show_emitters(axes[-1, -1], found, pixel_nm, marker=".", size=2.5)
     return axes
 
-# %% ../nbs/01_viz.ipynb #ef6fc070
+# %% ../nbs/01_viz.ipynb #5f788ba4
 def show_frame(
     movie, # Counts (T, H, W): an array, a tensor, or a movie opened from a file
-    density, # Prediction of every frame, (T, rH, rW)
+    density, # Prediction of every frame: (T, rH, rW), or something with such `frames`
     found=None, # Table of localizations, drawn as crosses on the frame
     truth=None, # Table of emitters, if known
     frame:int=0, # Which frame, counted from 0
-    pixel_nm:float|None=None, # Size of a camera pixel in nm; None to take the movie's own
+    pixel_nm:float|None=None, # Size of a camera pixel in nm; None if prediction or movie know theirs
     blur_px:float=2., # Blur of truth and prediction in super-resolution pixels; 0 for none
     size:float=3.2, # Width of a panel in inches
 ) -> np.ndarray: # The axes, one row
     "Show one frame with what was found, the truth and the prediction side by side."
-    if density.ndim != 3 or not 0 <= frame < min(len(movie), len(density)):
-        raise ValueError(f"frame {frame} must exist in the movie {tuple(movie.shape)} and in the prediction "
-                         f"{tuple(density.shape)}, which must hold every frame: (T, rH, rW)")
-    pixel_nm = _check_sizes(movie, tuple(density.shape[-2:]), pixel_nm, found, truth)
+    if pixel_nm is None: pixel_nm = _known_pixel(movie, density)
+    if getattr(density, "frames", None) is not None: density = density.frames
+    if getattr(density, "ndim", 0) != 3:
+        raise ValueError("to show one frame, the prediction must hold every frame, (T, rH, rW), and not just their sum")
+    if not 0 <= frame < min(len(movie), len(density)):
+        raise ValueError(f"there is no frame {frame}, counted from 0: the movie has {len(movie)} frames, "
+                         f"the prediction {len(density)}")
+    _check_sizes(movie, density.shape[1:], pixel_nm, found, truth)
     found, truth = (None if table is None else table[table["frame"] == frame] for table in (found, truth))
     image = _image(movie[frame]).astype(float)
     images = _three(f"camera, frame {frame}", image, _image(density[frame]), found, truth, pixel_nm, blur_px)
