@@ -1,0 +1,38 @@
+"Deep learning for single molecule localization microscopy: six networks behind one contract."
+__version__ = "0.0.1"
+
+from importlib import import_module as _import_module
+
+# Names are looked up in their modules when they are first used, so that `import dl4smlm` does not wait for torch.
+_MODULES = {
+    "core": "check_emitters make_emitters make_generator pick_device set_seed",
+    "viz": "show_emitters show_frame show_history show_images show_reconstruction",
+    "psf": "GaussianPSF",
+    "camera": "Camera emccd_camera expose ideal_camera scmos_camera to_photons",
+    "structures": "Filaments Uniform",
+    "simulate": "draw_emitters film simulate",
+    "io": "open_movie read_image save_image save_movie",
+    "tables": "read_localizations save_localizations",
+    "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
+    "losses": "L1L2Loss",
+    "metrics": "image_scores nmse ssim",
+    "learner": "Learner",
+    "models.contract": "EmitterNet check_model",
+    "models.zoo": "create_model list_models model_table",
+    "localize": "localize",
+    "evaluate": "evaluate match test_model",
+    "reconstruct": "reconstruct",
+    "bundle": "load_model save_model",
+    "demo": "run_demo",
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME: raise AttributeError(f"module 'dl4smlm' has no attribute {name!r}")
+    value = globals()[name] = getattr(_import_module(f"dl4smlm.{_HOME[name]}"), name)
+    return value
+
+
+def __dir__(): return sorted([*__all__, "__version__"])
