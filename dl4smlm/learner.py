@@ -33,7 +33,7 @@ def compute_loss(
         prediction = model(x)
     return loss(prediction, y)
 
-# %% ../nbs/11_learner.ipynb #05264a1a
+# %% ../nbs/11_learner.ipynb #9a0642a6
 def train_epoch(
     model:nn.Module, # The network, changed in place
     loader:DataLoader, # Batches (frames, targets)
@@ -50,8 +50,8 @@ def train_epoch(
     for number, (x, y) in enumerate(loader):
         value = compute_loss(model, loss, x, y, device, precision)
         if not torch.isfinite(value):
-            raise ValueError(f"the loss is {value.item()} at batch {number} of the epoch: check that frames and targets hold "
-                             f"no NaN, or lower the learning rate, now {optimizer.param_groups[0]['lr']:.2g}")
+            raise ValueError(f"the loss is {value.item()} at batch {number} of the epoch: check that frames and "
+                             f"targets hold no NaN, or lower the learning rate, now {optimizer.param_groups[0]['lr']:.2g}")
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -88,7 +88,7 @@ def one_cycle(
     warm_up = min(0.3, 2/steps) if steps < 8 else 0.3
     return optimizer, torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps, pct_start=warm_up)
 
-# %% ../nbs/11_learner.ipynb #f3a7d0a5
+# %% ../nbs/11_learner.ipynb #57d815ab
 class Learner:
     "A network, its data and its loss: trains, validates, and keeps the best weights."
     def __init__(self,
@@ -98,7 +98,7 @@ class Learner:
         loss:Callable[[Tensor, Tensor], Tensor], # Of prediction and target
         lr:float=1e-3, # Highest learning rate of the one-cycle schedule
         device:str|torch.device="auto", # Where to train
-        precision:str="float32", # Numbers inside the network: "float32", or "bfloat16" where the hardware is made for it
+        precision:str="float32", # Numbers inside the network: "float32" or "bfloat16"
     ):
         _check_settings(train, valid, lr, precision)
         self.device = pick_device(device)
@@ -123,12 +123,13 @@ class Learner:
 
 def _check_settings(train, valid, lr, precision):
     for name, loader in (("training", train), ("validation", valid)):
-        if not len(loader): raise ValueError(f"there is not a single batch of {name} data: use more frames or smaller batches")
+        if not len(loader):
+            raise ValueError(f"there is not a single batch of {name} data: use more frames or smaller batches")
     if not lr > 0: raise ValueError(f"lr must be greater than 0, got {lr}")
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
 
-# %% ../nbs/11_learner.ipynb #b4336add
+# %% ../nbs/11_learner.ipynb #85c087ba
 def _note(learner, train, valid):
     epoch = len(learner.history) + 1
     learner.history.loc[epoch] = train, valid
@@ -145,7 +146,8 @@ def _fit(learner, epochs, progress):
         for _ in range(epochs):
             train = train_epoch(model, learner.train, *settings)
             _note(learner, train, learner.validate())
-            bar.set_description("epoch {} train {:.4g} valid {:.4g}".format(len(learner.history), *learner.history.iloc[-1]))
+            epoch, (train, valid) = len(learner.history), learner.history.iloc[-1]
+            bar.set_description(f"epoch {epoch} train {train:.4g} valid {valid:.4g}")
     except KeyboardInterrupt:
         if learner.best_weights is None: raise
     finally:
