@@ -33,7 +33,7 @@ def compute_loss(
         prediction = model(x)
     return loss(prediction, y)
 
-# %% ../nbs/11_learner.ipynb #9a0642a6
+# %% ../nbs/11_learner.ipynb #05a5e4a1
 def train_epoch(
     model:nn.Module, # The network, changed in place
     loader:DataLoader, # Batches (frames, targets)
@@ -50,8 +50,8 @@ def train_epoch(
     for number, (x, y) in enumerate(loader):
         value = compute_loss(model, loss, x, y, device, precision)
         if not torch.isfinite(value):
-            raise ValueError(f"the loss is {value.item()} at batch {number} of the epoch: check that frames and "
-                             f"targets hold no NaN, or lower the learning rate, now {optimizer.param_groups[0]['lr']:.2g}")
+            raise ValueError(f"the loss is {value.item()} at batch {number} of the epoch: check frames and targets for "
+                             f"NaN, or lower the learning rate, now {optimizer.param_groups[0]['lr']:.2g}")
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -129,9 +129,10 @@ def _check_settings(train, valid, lr, precision):
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision must be 'float32' or 'bfloat16', got {precision!r}")
 
-# %% ../nbs/11_learner.ipynb #85c087ba
+# %% ../nbs/11_learner.ipynb #43cb672c
 def _note(learner, train, valid):
     epoch = len(learner.history) + 1
+    if valid != valid: raise ValueError(f"the validation loss is NaN after epoch {epoch}: check its frames and targets")
     learner.history.loc[epoch] = train, valid
     if learner.history["valid"].idxmin() == epoch:
         learner.best_epoch = epoch

@@ -33,7 +33,7 @@ def blur(
     image = F.conv2d(image, kernel.view(1, 1, 1, -1), padding=(0, half))
     return F.conv2d(image, kernel.view(1, 1, -1, 1), padding=(half, 0))
 
-# %% ../nbs/09_losses.ipynb #8ec9dac7
+# %% ../nbs/09_losses.ipynb #0cf453bf
 class L1L2Loss(nn.Module):
     "Squared error after a small blur, plus the sum of absolute values (Nehme et al. 2018)."
     def __init__(self,
@@ -58,7 +58,8 @@ class L1L2Loss(nn.Module):
         "Compare a prediction with the truth, both in emitters per pixel; at least in single precision."
         _check_pair(prediction, target, self.border_px)
         prediction = prediction.to(torch.promote_types(prediction.dtype, torch.float32))
-        with torch.autocast(prediction.device.type, enabled=False):
+        kind = prediction.device.type
+        with torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False):
             error = blur(prediction - target, self.kernel)
         if b := self.border_px: error, prediction = error[..., b:-b, b:-b], prediction[..., b:-b, b:-b]
         return self.scale**2*error.square().mean() + self.l1*self.scale/self.gain*prediction.abs().mean()
