@@ -79,7 +79,7 @@ def rasterise(
     np.add.at(image, (emitters["frame"].to_numpy(dtype=int), row, col), 1)
     return image
 
-# %% ../nbs/08_data.ipynb #7896f807
+# %% ../nbs/08_data.ipynb #ce2425c3
 class Cut(NamedTuple):
     "One patch of a movie: where it begins, and how it is turned."
     frame:int # Frame number
@@ -92,7 +92,29 @@ def _grid(size, patch):
     rows, cols = ([min(start, n - p) for start in range(0, n, p)] for n, p in zip(size, patch))
     return [(row, col) for row in rows for col in cols]
 
-# %% ../nbs/08_data.ipynb #1d6b0c77
+def _turned(image, turn):
+    "Flip and turn an image (..., H, W) as a cut says."
+    return torch.rot90(image.flip(-1) if turn >= 4 else image, turn % 4, (-2, -1))
+
+# %% ../nbs/08_data.ipynb #ff580cf4
+class _Targets:
+    "Emitter maps of patches, made one at a time."
+    def __init__(self, emitters, shape, pixel_nm, upscale):
+        total, *size = shape
+        check_emitters(emitters, total, (size[0]*pixel_nm, size[1]*pixel_nm))
+        order = emitters.sort_values("frame", kind="stable")
+        self.first = np.searchsorted(order["frame"], np.arange(total + 1)) # row of the first emitter of each frame
+        self.place, self.upscale = _place(order, size, pixel_nm, upscale), upscale
+
+    def draw(self, cut, size):
+        "Count the emitters of a patch of `size` camera pixels, unturned."
+        height, width = (self.upscale*n for n in size)
+        first, last = self.first[cut.frame:cut.frame + 2]
+        place = self.place[first:last] - [self.upscale*cut.row, self.upscale*cut.col]
+        row, col = torch.from_numpy(place[((place >= 0) & (place < [height, width])).all(1)].T)
+        return torch.zeros(height, width).index_put_((row, col), torch.ones(()), accumulate=True)
+
+# %% ../nbs/08_data.ipynb #073743db
 class FramePatches(Dataset):
     "Pairs of a normalised patch (1, h, w) and its emitter map (1, rh, rw), cut from the frames of a movie."
     def __init__(self,
@@ -106,14 +128,11 @@ class FramePatches(Dataset):
     ):
         if len(movie.shape) != 3: raise ValueError(f"a movie has the shape (T, H, W), got {tuple(movie.shape)}")
         total, *size = movie.shape
-        check_emitters(emitters, total, (size[0]*pixel_nm, size[1]*pixel_nm))
+        self.targets = _Targets(emitters, movie.shape, pixel_nm, upscale)
         self.movie, self.upscale, self.pixel_nm, self.normalise = movie, upscale, pixel_nm, normalise
         self.frames = np.arange(total) if frames is None else np.asarray(frames)
         self.patch = tuple(min(patch_px or n, n) for n in size)
         self.corners = _grid(size, self.patch)
-        order = emitters.sort_values("frame", kind="stable")
-        self.first = np.searchsorted(order["frame"], np.arange(total + 1))
-        self.place = _place(order, size, pixel_nm, upscale)
 
     def __len__(self): return len(self.frames)*len(self.corners)
 
@@ -122,20 +141,15 @@ class FramePatches(Dataset):
     ) -> tuple[Tensor, Tensor]: # Normalised patch (1, h, w) and emitter map (1, rh, rw)
         "Cut out one pair."
         cut = index if isinstance(index, Cut) else self._cut(index)
-        (h, w), r = self.patch, self.upscale
+        h, w = self.patch
         counts = self.movie[int(cut.frame)][cut.row:cut.row+h, cut.col:cut.col+w]
         x = self.normalise(torch.from_numpy(np.asarray(counts, dtype=np.float32)))
-        place = self.place[self.first[cut.frame]:self.first[cut.frame+1]] - [r*cut.row, r*cut.col]
-        row, col = torch.from_numpy(place[((place >= 0) & (place < [r*h, r*w])).all(1)].T)
-        y = torch.zeros(r*h, r*w).index_put_((row, col), torch.ones(()), accumulate=True)
+        y = self.targets.draw(cut, self.patch)
         return _turned(x[None], cut.turn), _turned(y[None], cut.turn)
 
     def _cut(self, index):
         if not -len(self) <= index < len(self): raise IndexError(f"there are {len(self)} patches, no number {index}")
         return Cut(self.frames[index % len(self) // len(self.corners)], *self.corners[index % len(self.corners)])
-
-def _turned(image, turn):
-    return torch.rot90(image.flip(-1) if turn >= 4 else image, turn % 4, (-2, -1))
 
 # %% ../nbs/08_data.ipynb #95db8f09
 class RandomCuts(Sampler):
@@ -161,7 +175,7 @@ class RandomCuts(Sampler):
 
     def _draw(self, below): return torch.randint(below, (self.number,), generator=self.generator)
 
-# %% ../nbs/08_data.ipynb #38d03501
+# %% ../nbs/08_data.ipynb #a0facd51
 def make_loaders(
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
     emitters:pd.DataFrame, # Emitter table of the whole movie
@@ -183,7 +197,7 @@ def make_loaders(
     normalise = normalise or (Normalise.from_camera(camera) if camera else Normalise.from_movie(movie))
     frames = _split(len(movie), valid_share)
     train, valid = (FramePatches(movie, emitters, pixel_nm, upscale, normalise, part, patch_px) for part in frames)
-    if not train.first[len(train.frames)]:
+    if not (emitters["frame"] < len(train.frames)).any():
         raise ValueError(f"there is no emitter in the {len(train.frames)} training frames, and so nothing to learn")
     cuts = RandomCuts(train, min(len(train), 10_000) if patches is None else patches, seed)
     valid.frames = _thin(valid.frames, len(cuts)//len(valid.corners))
@@ -220,7 +234,24 @@ def _pair_up(folder_x, folder_y):
                              f"{', ...' if len(missing) > 5 else ''}")
     return [(frames[name], images[name]) for name in frames]
 
-# %% ../nbs/08_data.ipynb #24e35529
+# %% ../nbs/08_data.ipynb #e5792a4f
+class _Frames(list):
+    "The frames of pairs, read when asked for."
+    def __getitem__(self, index): return read_image(super().__getitem__(index)[0])[0]
+
+def _look_at(path_x, path_y):
+    "Return the size of the frame, the factor to the image, and the frame's pixel size, without reading them."
+    with open_movie(path_x) as x, open_movie(path_y) as y:
+        for movie in (x, y):
+            if len(movie) > 1: raise ValueError(f"{movie.path} has {len(movie)} frames, and a pair has one of each")
+        (_, height, width), (_, tall, wide) = x.shape, y.shape
+        upscale = tall//height
+        if upscale < 1 or (tall, wide) != (upscale*height, upscale*width):
+            raise ValueError(f"{path_y} has {tall} x {wide} pixels, which is not a whole number of times the "
+                             f"{height} x {width} of {path_x}")
+        return (height, width), upscale, x.pixel_nm
+
+# %% ../nbs/08_data.ipynb #ca195c9b
 class ImagePairs(Dataset):
     "Pairs of a normalised frame (1, H, W) and a super-resolved image (1, rH, rW), from two folders of TIFF files."
     def __init__(self,
@@ -252,19 +283,3 @@ class ImagePairs(Dataset):
         parts = copy.copy(self), copy.copy(self)
         for part, chosen in zip(parts, _split(len(self), valid_share)): part.paths = [self.paths[i] for i in chosen]
         return parts
-
-class _Frames(list):
-    "The frames of pairs, read when asked for."
-    def __getitem__(self, index): return read_image(super().__getitem__(index)[0])[0]
-
-def _look_at(path_x, path_y):
-    "Return the size of the frame, the factor to the image, and the frame's pixel size, without reading them."
-    with open_movie(path_x) as x, open_movie(path_y) as y:
-        for movie in (x, y):
-            if len(movie) > 1: raise ValueError(f"{movie.path} has {len(movie)} frames, and a pair has one of each")
-        (_, height, width), (_, tall, wide) = x.shape, y.shape
-        upscale = tall//height
-        if upscale < 1 or (tall, wide) != (upscale*height, upscale*width):
-            raise ValueError(f"{path_y} has {tall} x {wide} pixels, which is not a whole number of times the "
-                             f"{height} x {width} of {path_x}")
-        return (height, width), upscale, x.pixel_nm

@@ -139,7 +139,7 @@ def _check_file(path):
     if not path.exists(): raise ValueError(f"there is no file {path}")
     if not path.stat().st_size: raise ValueError(f"{path} is empty: it has 0 bytes")
 
-# %% ../nbs/06_io.ipynb #c168982c
+# %% ../nbs/06_io.ipynb #f815e03d
 class _Frames:
     "The frames of one open TIFF file, one at a time."
     def __init__(self, path):
@@ -159,30 +159,37 @@ class _Frames:
         frames = _count_frames(self.path, first, len(self.offsets))
         self.shape, self.dtype, self.pixel_nm = (frames, *first.shape), first.dtype, _pixel_nm(first)
         self.run = first.dataoffsets[0] if frames > len(self.offsets) else None
-        if self.run is not None or first.compression != 1: self.read(0)
-        self.read(frames - 1)
+        for number in {0, frames - 1} if first.compression != 1 else {frames - 1}: self.read(number)
 
-    def _page(self, index):
+    def _page(self, number):
         length = self.file.seek(0, 2)
-        if self.offsets[index] >= length: raise ValueError(_cut_short(self.path))
-        self.tif.filehandle.seek(self.offsets[index])
-        page = TiffPage(self.tif, index)
+        if self.offsets[number] >= length: raise ValueError(_cut_short(self.path))
+        self.tif.filehandle.seek(self.offsets[number])
+        page = TiffPage(self.tif, number)
         _check_page(self.path, page, length)
-        if index and (page.shape, page.dtype) != (self.shape[1:], self.dtype):
-            raise ValueError(f"{self.path} has images that differ: number {index} is {page.shape}, {page.dtype}, the "
-                             f"first is {self.shape[1:]}, {self.dtype}. Is there a preview among the frames? Remove it")
+        if number: _check_alike(self.path, number, (page.shape, page.dtype), (self.shape[1:], self.dtype))
         return page
 
-    def read(self, index):
+    def read(self, number):
         "Read a frame."
         with _naming(self.path):
-            if self.run is None: return self._page(index).asarray()
-            size = math.prod(self.shape[1:])*self.dtype.itemsize
-            data = _bytes_at(self.file, self.run + index*size, size)
-            return np.frombuffer(data, self.dtype.newbyteorder(self.tif.byteorder)).reshape(self.shape[1:])
+            if self.run is None: return self._page(number).asarray()
+            return _read_run(self.file, self.run, number, self.shape[1:], self.dtype.newbyteorder(self.tif.byteorder))
 
     def close(self):
         if self.file: self.file.close()
+
+# %% ../nbs/06_io.ipynb #55cf5f52
+def _check_alike(path, number, found, first):
+    "Refuse a page whose shape and type are not those of the first."
+    if found != first:
+        raise ValueError(f"{path} has images that differ: number {number} is {found[0]}, {found[1]}, the first is "
+                         f"{first[0]}, {first[1]}. Is there a preview among the frames? Remove it")
+
+def _read_run(file, start, number, shape, dtype):
+    "Read a frame from a run of frames that begins at `start`."
+    size = math.prod(shape)*dtype.itemsize
+    return np.frombuffer(_bytes_at(file, start + number*size, size), dtype).reshape(shape)
 
 # %% ../nbs/06_io.ipynb #feb6a0b9
 class _OpenFile:

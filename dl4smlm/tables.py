@@ -55,7 +55,7 @@ def _their_name(column):
         raise ValueError(f"a column named {column!r} cannot be written to a CSV file and read back: rename it")
     return header
 
-# %% ../nbs/07_tables.ipynb #5cec9a82
+# %% ../nbs/07_tables.ipynb #0ebe5c78
 def _headers(path):
     "Read the first line of a CSV file and return its items."
     if path.is_dir(): raise ValueError(f"{path} is a folder: give the name of a CSV file")
@@ -68,7 +68,7 @@ def _headers(path):
     for mark, name in {";": "semicolons", "\t": "tabs"}.items():
         if mark in text and "," not in text:
             raise ValueError(f"{path} has {name} between its columns: save it with commas, and points in the numbers")
-    return [header.strip() for header in next(csv.reader([text.strip()]))]
+    return [header.strip() for header in next(csv.reader(re.split(r"[\r\n]", text.strip())))]
 
 # %% ../nbs/07_tables.ipynb #1589e7d9
 def _numbers(path, headers):

@@ -1,0 +1,139 @@
+"Localization tables in ThunderSTORM's CSV format: there and back, and what is refused."
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dl4smlm.core import make_emitters
+from dl4smlm.tables import read_localizations, save_localizations
+
+DATA = os.environ.get("DL4SMLM_DATA", "")
+COLUMNS = {  # ours, and what ThunderSTORM calls it
+    "sigma_nm": "sigma [nm]", "background_photons": "offset [photon]", "background_std_photons": "bkgstd [photon]",
+    "uncertainty_nm": "uncertainty_xy [nm]", "z_nm": "z [nm]", "sigma1_nm": "sigma1 [nm]", "sigma2_nm": "sigma2 [nm]",
+    "uncertainty_z_nm": "uncertainty_z [nm]", "chi2": "chi2", "confidence": "confidence",
+    "gt_dist_xy_nm": "gt_dist_xy [nm]"}
+number = st.floats(-1e9, 1e9, allow_subnormal=True)
+
+
+@st.composite
+def tables(draw):
+    "Any table of emitters, with any of the columns, in any order of rows."
+    rows = draw(st.integers(0, 8))
+    column = lambda values: draw(st.lists(values, min_size=rows, max_size=rows))  # noqa: E731
+    more = draw(st.lists(st.sampled_from(list(COLUMNS)), unique=True))
+    return make_emitters(column(st.integers(0, 10**6)), *(column(number) for _ in range(3)),
+                         **{name: column(number) for name in more})
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables())
+def test_there_and_back(tmp_path_factory, table):
+    path = tmp_path_factory.getbasetemp()/"there.csv"
+    save_localizations(table, path, overwrite=True)
+    back = read_localizations(path)
+    assert set(back.columns) == set(table.columns)
+    pd.testing.assert_frame_equal(back[table.columns], table, rtol=0, atol=1e-5 + 1e-15*1e9)
+    text = path.read_text()
+    assert not re.search(r"nan|inf|\d[eE][+-]?\d|\"", text)
+    rows = [line.split(",") for line in text.splitlines()]
+    assert {len(row) for row in rows} == {len(table.columns) + 1}
+    assert rows[0][:4] == ["id", "frame", "x [nm]", "y [nm]"]
+    assert [row[0] for row in rows[1:]] == [str(i + 1) for i in range(len(table))]
+    assert {COLUMNS.get(name) for name in table.columns} - {None} <= set(rows[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(
+    st.binary(max_size=200),
+    st.one_of(st.text(max_size=100), st.text('0123456789.,;-+eE"\' \n\r\tnaif#', max_size=100))
+    .map(lambda text: ("frame,x [nm],y [nm]\n" + text).encode("utf-8", "replace")),
+    st.lists(st.sampled_from(["frame", "x [nm]", "y [nm]", "x [px]", "[", "]", "id", "", "\"", ",", "\n", "1", "é"]))
+    .map(lambda parts: ",".join(parts).encode("latin-1"))))
+def test_garbage_is_refused_or_read(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp()/"garbage.csv"
+    path.write_bytes(data)
+    try: table = read_localizations(path)
+    except ValueError as error: assert str(path) in str(error)
+    else: assert np.isfinite(table.to_numpy(dtype=float)).all() and (table["frame"] >= 0).all()
+
+
+@pytest.mark.parametrize("header, row, expected", [
+    ('"id","frame","x [nm]","y [nm]","uncertainty [nm]"', "1,1,50,60,7", {"x_nm": 50, "y_nm": 60, "uncertainty_nm": 7}),
+    ("frame,x [um],y [µm]", "1.0,0.05,0.06", {"x_nm": 50, "y_nm": 60}),
+    ("y [nm],x [nm],frame", "60,50,1", {"x_nm": 50, "y_nm": 60}),
+    ("frame, x [nm] , y [nm]", "1, 50, 60", {"x_nm": 50, "y_nm": 60}),
+    (",frame,x [nm],y [nm]", "0,1,50,60", {"x_nm": 50, "y_nm": 60}),
+    ("\ufeffframe,x [nm],y [nm]", "1,50,60", {"x_nm": 50, "y_nm": 60}),
+    ("frame,x [nm],y [nm],intensity [ADU]", "1,50,60,300", {"x_nm": 50, "y_nm": 60, "intensity [ADU]": 300}),
+    ("frame,x [nm],y [nm],comment,chi2", "1,50,60,good,NaN", {"x_nm": 50, "y_nm": 60}),
+    ("frame,x [px],y [px],sigma [px]", "1,0.5,0.6,1", {"x_nm": 50, "y_nm": 60, "sigma_nm": 100}),
+])
+def test_flavours(header, row, expected, tmp_path):
+    for end in ("\n", "\r\n"):
+        (tmp_path/"a.csv").write_bytes(f"{header}{end}{row}{end}".encode())
+        table = read_localizations(tmp_path/"a.csv", pixel_nm=100)
+        assert table["frame"].tolist() == [0]
+        assert table.drop(columns="frame").iloc[0].to_dict() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("", "is empty"),
+    ("\n\n", "is empty"),
+    ("\0\1\2", "not a CSV file"),
+    ("frame;x [nm];y [nm]\n1;2,5;3,5\n", "semicolons"),
+    ("frame\tx [nm]\ty [nm]\n1\t2\t3\n", "tabs"),
+    ("x [nm],y [nm]\n1,2\n", "no column frame; its first line is: x .nm., y .nm."),
+    ("1,50,60\n2,50,60\n", "no column frame"),
+    ("frame,x,y\n1,2,3\n", "x needs one of the units"),
+    ("frame,x [px],y [px]\n1,2,3\n", "pixel_nm"),
+    ("frame,x [parsec],y [nm]\n1,2,3\n", "needs one of the units"),
+    ("frame,x_nm,y_nm\n0,2,3\n", "save_localizations"),
+    ("frame,x [nm],y [nm]\n0,2,3\n", "frame number 0.*Add 1"),
+    ("frame,x [nm],y [nm]\n-4,2,3\n", "frame number -4"),
+    ("frame,x [nm],y [nm]\n1e300,2,3\n", "frame number 1e"),
+    ("frame,x [nm],y [nm]\n1,2,3\n1,,3\n", "1 of 2 rows have no finite number in column x .nm., the first is row 2"),
+    ("frame,x [nm],y [nm]\n1,2\n", "column y"),
+    ("frame,x [nm],y [nm]\n1,2,3,4\n", "too many items in row 1"),
+    ("frame,x [nm],y [nm]\n1,2,3\n1,2,3,4,5,6\n", "cannot be read as CSV"),
+    ("frame,x [nm],y [nm],uncertainty [nm]\n1,2,3,nan\n", "column uncertainty"),
+    ("frame,x [nm],y [nm],y [nm]\n1,2,3,4\n", "more than one column for y_nm"),
+])
+def test_refused_with_a_reason(text, reason, tmp_path):
+    (tmp_path/"a.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ValueError, match=reason): read_localizations(tmp_path/"a.csv")
+
+
+def test_missing_file_folder_and_existing_output(tmp_path):
+    with pytest.raises(ValueError, match="no file"): read_localizations(tmp_path/"none.csv")
+    with pytest.raises(ValueError, match="is a folder"): read_localizations(tmp_path)
+    table = make_emitters([0], [1], [2])
+    save_localizations(table, str(tmp_path/"a.csv"))
+    with pytest.raises(ValueError, match="exists already"): save_localizations(table, tmp_path/"a.csv")
+    for bad in (table.assign(x_nm=np.inf), table.drop(columns="x_nm"), table.assign(name="a"), table.assign(frame=-1),
+                table.rename(columns={"photons": "a,b"}), table.assign(id=1), table.assign(x=1)):
+        with pytest.raises(ValueError): save_localizations(bad, tmp_path/"b.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.csv"]
+
+
+def test_rows_may_have_any_index(tmp_path):
+    table = make_emitters([3, 1, 2], [1, 2, 3], [4, 5, 6]).sort_values("frame")
+    save_localizations(table, tmp_path/"a.csv")
+    pd.testing.assert_frame_equal(read_localizations(tmp_path/"a.csv"), table.reset_index(drop=True))
+
+
+@pytest.mark.skipif(not Path(DATA).is_dir() or not DATA, reason="DL4SMLM_DATA names no folder with tables")
+def test_tables_of_others():
+    paths = sorted(Path(DATA).rglob("*.csv"))
+    assert paths
+    for path in paths:
+        table, lines = read_localizations(path), path.read_text().splitlines()
+        assert len(table) == len(lines) - 1 and table["frame"].min() == 0
+        if path.name == "positions_demo1.csv":
+            assert table[["x_nm", "y_nm"]].min().min() >= 0 and table[["x_nm", "y_nm"]].max().max() < 6400
+            assert table["frame"].max() == 19
