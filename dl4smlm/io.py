@@ -244,7 +244,7 @@ def open_movie(
     "Open a movie without reading it."
     return TiffMovie(path)
 
-# %% ../nbs/06_io.ipynb #5e182b89
+# %% ../nbs/06_io.ipynb #177493d2
 _CLASSIC_BYTES = 2**32 - 2**26 # largest file in the classic format
 
 def _layout(shape, dtype, pixel_nm, classic=_CLASSIC_BYTES):
@@ -257,13 +257,14 @@ def _layout(shape, dtype, pixel_nm, classic=_CLASSIC_BYTES):
         raise ValueError(f"a movie has the shape (T, H, W), none of them 0, got {tuple(shape)}")
     layout = {"shape": tuple(shape), "dtype": dtype, "photometric": "minisblack"}
     large = math.prod(shape)*np.dtype(dtype).itemsize + 512*shape[0] > classic
+    large |= shape[2] == 1 # tifffile's ImageJ dialect drops an axis of frames one pixel wide
     if large: layout |= {"bigtiff": True, "metadata": None}
     else: layout |= {"imagej": True, "metadata": {"axes": "TYX"}}
     if pixel_nm is None: return layout
     if large: return layout | {"resolution": (1e7/pixel_nm,)*2, "resolutionunit": "CENTIMETER"}
     return layout | {"resolution": (1e3/pixel_nm,)*2, "metadata": {"axes": "TYX", "unit": "um"}}
 
-# %% ../nbs/06_io.ipynb #835a72dc
+# %% ../nbs/06_io.ipynb #5fa820e3
 def save_movie(
     path:str|Path, # File to write
     movie, # Frames (T, H, W), uint8, uint16 or float32: an array, a tensor, or a movie opened from a file
@@ -278,7 +279,8 @@ def save_movie(
 def _each_frame(movie, shape, dtype) -> Iterator[np.ndarray]:
     "Yield the frames one by one, reading blocks of some megabytes."
     block = max(1, 2**24//(math.prod(shape[1:])*np.dtype(dtype).itemsize))
-    for start in range(0, shape[0], block): yield from np.ascontiguousarray(movie[start:start+block], dtype)
+    for start in range(0, shape[0], block):
+        yield from np.ascontiguousarray(movie[start:min(start + block, shape[0])], dtype)
 
 # %% ../nbs/06_io.ipynb #b9b4e4f1
 def save_image(
