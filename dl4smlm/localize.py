@@ -5,7 +5,9 @@
 # %% auto #0
 __all__ = ['find_peaks', 'peaks_to_table', 'radius_in_pixels', 'localize']
 
-# %% ../nbs/21_localize.ipynb #5af9173c
+# %% ../nbs/21_localize.ipynb #f239773b
+from functools import reduce
+
 import numpy as np
 import pandas as pd
 import torch
@@ -13,27 +15,35 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .core import make_emitters
-from .losses import blur, gaussian_kernel
+from .losses import gaussian_kernel
 
-# %% ../nbs/21_localize.ipynb #1f172ffd
+# %% ../nbs/21_localize.ipynb #4c24fb6b
+def _shifts(image, radius_px, axis):
+    pad = (radius_px, radius_px) if axis == -1 else (0, 0, radius_px, radius_px)
+    padded = F.pad(image, pad)  # nothing beyond the border
+    return [padded.narrow(axis, start, image.shape[axis]) for start in range(2*radius_px + 1)]
+
 def _is_peak(image, radius_px):
-    side = 2*radius_px + 1
-    top = F.max_pool2d(image, side, 1, radius_px)
-    rows, cols = (torch.arange(n, device=image.device) % side for n in image.shape[-2:])
-    label = (side*rows[:, None] + cols + 1.).expand_as(image)
-    label = torch.where((image == top) & (image > 0), label, 0.)
-    return (label > 0) & (label == F.max_pool2d(label, side, 1, radius_px))
+    along_row = _shifts(image, radius_px, -1)
+    left, right = (reduce(torch.maximum, part) for part in (along_row[:radius_px], along_row[radius_px+1:]))
+    along_column = _shifts(reduce(torch.maximum, (left, image, right)), radius_px, -2)
+    above, below = (reduce(torch.maximum, part) for part in (along_column[:radius_px], along_column[radius_px+1:]))
+    return (image > above) & (image > left) & (image >= right) & (image >= below)
 
-# %% ../nbs/21_localize.ipynb #bec8a322
+# %% ../nbs/21_localize.ipynb #2ac4d2fa
 def find_peaks(
     density:Tensor, # Emitters per super-resolution pixel, (N, rH, rW)
     floor:float=0.1, # Least confidence to keep: emitters around the peak
     radius_px:int=2, # Peaks are further apart than this, and the density up to this far is summed
 ) -> Tensor: # One row a peak, (n, 4): image, x and y in pixels from the outer corner, confidence
     "Find the places where density gathers, with its sum and its centre of gravity."
-    density = density.clamp(min=0)
-    smooth = blur(density[:, None], gaussian_kernel(2*radius_px + 1, radius_px/2).to(density.device))
-    image, _, row, col = _is_peak(smooth, radius_px).nonzero(as_tuple=True)
+    density, side = density.clamp(min=0), 2*radius_px + 1
+    smooth = density
+    for axis in (-1, -2):
+        weights = gaussian_kernel(side, radius_px/2).tolist()
+        smooth = sum(weight*part for weight, part in zip(weights, _shifts(smooth, radius_px, axis)))
+    candidate = _is_peak(smooth, radius_px) & (smooth > floor/(2*side)**2)
+    image, row, col = candidate.nonzero(as_tuple=True)
     step = torch.arange(-radius_px, radius_px + 1, device=density.device)
     padded = F.pad(density, (radius_px,)*4)
     rows, cols = (place[:, None] + radius_px + step for place in (row, col))

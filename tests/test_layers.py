@@ -10,7 +10,8 @@ RANKS = [
     "viz psf camera io tables models.contract localize",
     "structures simulate data learner evaluate"
     " models.srcnn models.deepstorm models.skipstorm models.ustorm models.drlstorm models.fidstorm",
-    "models.zoo fuse distill reconstruct bundle",
+    "models.zoo fuse reconstruct",
+    "bundle distill",
     "demo compare",
     "cli",
 ]

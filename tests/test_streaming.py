@@ -1,0 +1,45 @@
+"A long movie must not need more memory than a short one, and must open at once."
+import subprocess
+import sys
+
+import pytest
+import tifffile
+
+SCRIPT = """
+import resource, sys
+import torch
+from torch import nn
+from dl4smlm.data import Normalise
+from dl4smlm.io import open_movie
+from dl4smlm.models.contract import EmitterNet
+from dl4smlm.reconstruct import reconstruct
+
+class OneLayer(EmitterNet):
+    def __init__(self):
+        super().__init__(upscale=2, reach_px=1)
+        self.layers = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(1, 1, 3, padding=1))
+    def forward(self, x): return self.layers(x)
+
+torch.manual_seed(0)
+with open_movie(sys.argv[1]) as movie:
+    density = reconstruct(OneLayer(), movie, Normalise(0, 1000), pixel_nm=100, floor=10, progress=False)
+assert density.image.shape == (256, 256)
+print(len(movie), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def peak_kb(path):
+    "Reconstruct a movie in a process of its own; the most memory it held."
+    done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[1])
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak memory of a process is read as Linux gives it")
+def test_memory_does_not_grow_with_the_movie(tmp_path):
+    peaks = []
+    for frames in (100, 6000):  # 3 MB and 197 MB
+        path = tmp_path / f"{frames}.tif"
+        tifffile.memmap(path, shape=(frames, 128, 128), dtype="uint16", bigtiff=True).flush()
+        peaks.append(peak_kb(path))
+    short, long = peaks
+    assert long - short < 60_000, f"{short} kB for 100 frames, {long} kB for 6000"
