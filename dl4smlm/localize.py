@@ -71,7 +71,7 @@ def radius_in_pixels(
         raise ValueError(f"radius_nm and pixel_nm must be greater than 0, got {radius_nm} and {pixel_nm}")
     return max(1, round(radius_nm/pixel_nm))
 
-# %% ../nbs/21_localize.ipynb #d7022ae9
+# %% ../nbs/21_localize.ipynb #757197a5
 def localize(
     density, # Emitters per super-resolution pixel, (T, rH, rW) or (rH, rW), or what `reconstruct` returned
     pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where the density knows it
@@ -83,13 +83,13 @@ def localize(
     if pixel_nm is None:
         raise ValueError("the pixel size is missing: give pixel_nm=, the camera's pixel divided by the upscale")
     if hasattr(density, "peaks"): return _from_peaks(density, pixel_nm, threshold)
-    frames = density[None] if density.ndim == 2 else density
-    if frames.ndim != 3:
+    frames = density[None] if len(density.shape) == 2 else density
+    if len(frames.shape) != 3:
         raise ValueError(f"a density has the shape (T, rH, rW) or (rH, rW), got {tuple(density.shape)}")
     block, radius_px = max(1, 2**22 // (frames.shape[1]*frames.shape[2])), radius_in_pixels(radius_nm, pixel_nm)
     peaks = [torch.zeros(0, 4)]
     for start in range(0, len(frames), block):
-        found = find_peaks(torch.as_tensor(frames[start:start+block]), threshold, radius_px).cpu()
+        found = find_peaks(torch.as_tensor(frames[start:start+block]).float(), threshold, radius_px).cpu()
         peaks.append(found + torch.tensor([start, 0, 0, 0]))
     return peaks_to_table(torch.cat(peaks), pixel_nm)
 
