@@ -45,14 +45,14 @@ def start_like_keras(
     nn.init.orthogonal_(model.head.weight, gain=1/SPIKE)
     return model
 
-# %% ../../nbs/14_models.deepstorm.ipynb #bfc48d56
+# %% ../../nbs/14_models.deepstorm.ipynb #990370db
 class DeepSTORM(EmitterNet):
     "Deep-STORM (Nehme et al. 2018): an encoder and decoder on the enlarged frame, with a linear head."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
         widths:tuple[int, ...]=(32, 64, 128), # Channels of the stages, from fine to coarse
         bottleneck:int=512, # Channels at the coarsest grid
-        keras_parity:bool=False, # Use the constants of batch normalisation of the original, which was written in Keras
+        keras_parity:bool=False, # Use the original's constants of batch normalisation
     ):
         super().__init__(upscale, period_px=math.lcm(2**len(widths), upscale)//upscale)
         self.enlarge = up_nearest(upscale)
