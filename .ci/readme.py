@@ -1,4 +1,4 @@
-"Write README.md from nbs/index.ipynb as `nbdev_readme` does, for those who have no Quarto."
+"Write README.md from nbs/index.ipynb, with links that work from the root of the repository."
 import json
 import re
 from pathlib import Path
@@ -20,6 +20,7 @@ def blocks(cell):
 
 cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["cells"]
 parts = [part for cell in cells for part in blocks(cell) if part]
-title, subtitle, rest = (re.split(r"\n+", parts[0], maxsplit=2) + [""])[:3]  # Quarto leaves out the subtitle
+title, _, rest = [*re.split(r"\n+", parts[0], maxsplit=2), "", ""][:3]  # the subtitle is the site's
 text = "\n\n".join(part for part in [title, NOTICE, rest, *parts[1:]] if part)
+text = re.sub(r"\]\((?!https?:|#)", "](nbs/", text)
 (ROOT / "README.md").write_text(text + "\n", encoding="utf-8")

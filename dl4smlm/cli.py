@@ -237,7 +237,7 @@ def _evaluate(
     values = {name: getattr(scores, name) for name in ("jaccard", "precision", "recall")} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
-# %% ../nbs/26_cli.ipynb #0bfde9ae
+# %% ../nbs/26_cli.ipynb #0225ddf6
 @app.command("info")
 def _info(
     path: Annotated[Path | None, typer.Argument(help="A bundle, a movie, a table; or nothing.")] = None,
@@ -252,6 +252,7 @@ def _info(
     width = max(len(name) for name, _ in lines)
     for name, value in lines: print(f"{name:{width}}  {value}")
 
+# %% ../nbs/26_cli.ipynb #d58d56ef
 def _about_installation():
     import torch
 

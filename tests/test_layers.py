@@ -7,8 +7,8 @@ from project import PACKAGE, modules
 
 RANKS = [
     "core losses metrics layers",
-    "viz psf camera io tables models.contract localize",
-    "structures simulate data learner evaluate"
+    "viz psf camera structures io tables models.contract localize",
+    "simulate data learner evaluate"
     " models.srcnn models.deepstorm models.skipstorm models.ustorm models.drlstorm models.fidstorm",
     "models.zoo fuse reconstruct",
     "bundle distill",
@@ -28,8 +28,9 @@ def imported(source, module):
         elif isinstance(node, ast.ImportFrom):
             base = package[:len(package) + 1 - node.level] if node.level else []
             base = ".".join(base + ([node.module] if node.module else []))
-            deeper = [f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in FULL_NAMES]
-            found |= set(deeper) or {base}
+            names = [alias.name for alias in node.names if alias.name != "__version__"]
+            deeper = [f"{base}.{name}" for name in names if f"{base}.{name}" in FULL_NAMES]
+            if names: found |= set(deeper) or {base}
     return {name.removeprefix("dl4smlm").removeprefix(".") for name in found if name.split(".")[0] == "dl4smlm"}
 
 
@@ -67,6 +68,7 @@ def test_packages_import_nothing():
     ("import dl4smlm.models.zoo as zoo", "cli", {"models.zoo"}),
     ("def f():\n    from dl4smlm import learner", "models.srcnn", {"learner"}),
     ("import dl4smlm", "viz", {""}),
+    ("from dl4smlm import __version__", "viz", set()),
     ("import torch\nfrom torch import nn", "viz", set()),
 ])
 def test_the_walk_sees_every_kind_of_import(source, module, expected):
