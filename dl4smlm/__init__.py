@@ -1,11 +1,13 @@
 "Deep learning for single molecule localization microscopy: six networks behind one contract."
 __version__ = "0.0.1"
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _Module
 
 # Names are looked up in their modules when they are first used, so that `import dl4smlm` does not wait for torch.
 _MODULES = {
-    "core": "check_emitters make_emitters make_generator pick_device set_seed",
+    "core": "check_emitters make_emitters make_generator new_folder pick_device set_seed",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "GaussianPSF",
     "camera": "Camera emccd_camera expose ideal_camera scmos_camera to_photons",
@@ -22,7 +24,7 @@ _MODULES = {
     "localize": "localize",
     "evaluate": "evaluate match test_model",
     "reconstruct": "reconstruct",
-    "bundle": "load_model save_model",
+    "bundle": "load_card load_model save_model",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
@@ -36,3 +38,12 @@ def __getattr__(name):
 
 
 def __dir__(): return sorted([*__all__, "__version__"])
+
+
+class _Package(_Module):
+    def __setattr__(self, name, value):
+        # importing the module `simulate` would put it where the function `simulate` belongs
+        if not (name in _HOME and isinstance(value, _Module)): super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package

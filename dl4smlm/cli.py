@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['app', 'Out', 'Overwrite', 'Seed', 'Device', 'PixelNm', 'Threshold', 'RadiusNm', 'main']
 
-# %% ../nbs/26_cli.ipynb #e412ea33
+# %% ../nbs/26_cli.ipynb #f372ac37
 import dataclasses
 import json
 import math
@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+import dl4smlm as smlm
 
 # %% ../nbs/26_cli.ipynb #e70edb21
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -51,7 +53,7 @@ def _stop(message):
     print(f"dl4smlm: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
-# %% ../nbs/26_cli.ipynb #4c0d5545
+# %% ../nbs/26_cli.ipynb #e545a5b3
 @app.command("demo")
 def _demo(
     out: Out = Path("demo"),
@@ -63,9 +65,8 @@ def _demo(
 
     All is simulated, and takes about two minutes on two CPU cores. Writes movie.tif, truth.csv, reconstruction.tif,
     localizations.csv, figure.png, scores.json and the trained network in model/."""
-    from dl4smlm.demo import run_demo
 
-    scores = run_demo(out, seed=seed, device=device, overwrite=overwrite)
+    scores = smlm.run_demo(out, seed=seed, device=device, overwrite=overwrite)
     print(f"""
                  found here   widefield
 NMSE, %          {scores['nmse']:10.1f}  {scores['nmse_widefield']:10.1f}   0 is perfect
@@ -74,7 +75,7 @@ Jaccard          {scores['jaccard']:10.3f}               molecules found, within
 RMSE, nm         {scores['rmse_nm']:10.1f}               how far they are off
 Look at {out/'figure.png'}. It took {scores['seconds']:.0f} s.""")
 
-# %% ../nbs/26_cli.ipynb #78bab8dd
+# %% ../nbs/26_cli.ipynb #71ddcd25
 @app.command("simulate")
 def _simulate(
     out: Out,
@@ -93,27 +94,19 @@ def _simulate(
     """Simulate a movie of blinking molecules.
 
     Writes movie.tif, truth.csv and settings.json."""
-    from dl4smlm.camera import emccd_camera, ideal_camera, scmos_camera
-    from dl4smlm.core import new_folder
-    from dl4smlm.io import save_movie
-    from dl4smlm.psf import GaussianPSF
-    from dl4smlm.simulate import simulate
-    from dl4smlm.structures import Filaments
-    from dl4smlm.tables import save_localizations
-
     settings = {name: value for name, value in locals().items() if isinstance(value, (int, float, str, tuple))}
-    cameras = {"scmos": scmos_camera, "emccd": emccd_camera, "ideal": ideal_camera}
+    cameras = {"scmos": smlm.scmos_camera, "emccd": smlm.emccd_camera, "ideal": smlm.ideal_camera}
     if camera not in cameras: raise ValueError(f"there is no camera {camera!r}: choose one of {', '.join(cameras)}")
-    structure = Filaments(filaments, (size_px*pixel_nm,)*2, seed=seed) if filaments else None
-    with new_folder(out, overwrite) as folder:
-        movie, truth = simulate(frames, density, size_px, cameras[camera](pixel_nm), GaussianPSF(sigma_nm), photons,
-                                background, structure, seed)
-        save_movie(folder/"movie.tif", movie, pixel_nm)
-        save_localizations(truth, folder/"truth.csv")
+    structure = smlm.Filaments(filaments, (size_px*pixel_nm,)*2, seed=seed) if filaments else None
+    with smlm.new_folder(out, overwrite) as folder:
+        movie, truth = smlm.simulate(frames, density, size_px, cameras[camera](pixel_nm), smlm.GaussianPSF(sigma_nm),
+                                     photons, background, structure, seed)
+        smlm.save_movie(folder/"movie.tif", movie, pixel_nm)
+        smlm.save_localizations(truth, folder/"truth.csv")
         (folder/"settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     print(f"{len(movie)} frames with {len(truth)} emitters in {out}")
 
-# %% ../nbs/26_cli.ipynb #fd9a29ea
+# %% ../nbs/26_cli.ipynb #44c70e1f
 @app.command("train")
 def _train(
     movie: Annotated[Path, _option("Movie to learn from: a TIFF stack.")],
@@ -135,23 +128,15 @@ def _train(
     """Train a network on a movie and its truth.
 
     Writes a model bundle: weights.safetensors and card.json."""
-    from dl4smlm.bundle import save_model
-    from dl4smlm.core import new_folder, set_seed
-    from dl4smlm.data import make_loaders
-    from dl4smlm.io import open_movie
-    from dl4smlm.learner import Learner
-    from dl4smlm.losses import L1L2Loss
-    from dl4smlm.models.zoo import create_model
-    from dl4smlm.tables import read_localizations
 
-    set_seed(seed)
-    with new_folder(out, overwrite) as folder, open_movie(movie) as stack:
-        train, valid = make_loaders(
-            stack, read_localizations(truth), upscale=upscale, patch_px=patch_px, patches=patches,
+    smlm.set_seed(seed)
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
+        train, valid = smlm.make_loaders(
+            stack, smlm.read_localizations(truth), upscale=upscale, patch_px=patch_px, patches=patches,
             batch_size=batch_size, valid_share=valid_share, pixel_nm=_pixel_nm(pixel_nm, stack), seed=seed)
-        learner = Learner(create_model(network, upscale), train, valid, L1L2Loss(), lr, device)
+        learner = smlm.Learner(smlm.create_model(network, upscale), train, valid, smlm.L1L2Loss(), lr, device)
         history = learner.fit(epochs)
-        save_model(learner.model, folder, trained_on=movie.name, seed=seed, history=history.to_dict("list"))
+        smlm.save_model(learner.model, folder, trained_on=movie.name, seed=seed, history=history.to_dict("list"))
     print(f"{network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, in {out}")
 
 def _pixel_nm(given, movie):
@@ -159,7 +144,7 @@ def _pixel_nm(given, movie):
         raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, the camera pixel in nm")
     return given or movie.pixel_nm
 
-# %% ../nbs/26_cli.ipynb #cfdcbc45
+# %% ../nbs/26_cli.ipynb #45e96fab
 @app.command("reconstruct")
 def _reconstruct(
     movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
@@ -176,26 +161,20 @@ def _reconstruct(
     """Turn a movie into a super-resolved image and a table.
 
     Writes reconstruction.tif and localizations.csv."""
-    from dl4smlm.bundle import load_model
-    from dl4smlm.core import new_folder, set_seed
-    from dl4smlm.io import open_movie, save_image, save_movie
-    from dl4smlm.localize import localize
-    from dl4smlm.reconstruct import reconstruct
-    from dl4smlm.tables import save_localizations
 
-    set_seed(seed)
-    with new_folder(out, overwrite) as folder, open_movie(movie) as stack:
-        net = load_model(model)
+    smlm.set_seed(seed)
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
+        net = smlm.load_model(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
-        density = reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm,
+        density = smlm.reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm,
                               keep_frames=keep_frames, device=device)
-        found = localize(density, threshold=threshold)
-        save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
-        save_localizations(found, folder/"localizations.csv")
-        if keep_frames: save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
+        found = smlm.localize(density, threshold=threshold)
+        smlm.save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
+        smlm.save_localizations(found, folder/"localizations.csv")
+        if keep_frames: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
     print(f"{len(found)} molecules in {len(stack)} frames, on a grid of {density.pixel_nm:g} nm, in {out}")
 
-# %% ../nbs/26_cli.ipynb #d04c3c35
+# %% ../nbs/26_cli.ipynb #34dcb064
 @app.command("localize")
 def _localize(
     densities: Annotated[Path, typer.Argument(help="Emitters per super-resolution pixel: a TIFF stack.")],
@@ -208,17 +187,13 @@ def _localize(
     """List the molecules in densities.
 
     Writes localizations.csv."""
-    from dl4smlm.core import new_folder
-    from dl4smlm.io import open_movie
-    from dl4smlm.localize import localize
-    from dl4smlm.tables import save_localizations
 
-    with new_folder(out, overwrite) as folder, open_movie(densities) as stack:
-        found = localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm)
-        save_localizations(found, folder/"localizations.csv")
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities) as stack:
+        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm)
+        smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 
-# %% ../nbs/26_cli.ipynb #db0dae20
+# %% ../nbs/26_cli.ipynb #af66b92d
 @app.command("evaluate")
 def _evaluate(
     found: Annotated[Path, typer.Argument(help="Localizations: a ThunderSTORM table (CSV).")],
@@ -229,10 +204,8 @@ def _evaluate(
     """Compare localizations with the truth.
 
     Prints Jaccard, precision, recall, RMSE in nm and bias in nm; writes nothing."""
-    from dl4smlm.evaluate import evaluate
-    from dl4smlm.tables import read_localizations
 
-    scores = evaluate(read_localizations(found), read_localizations(truth), radius_nm)
+    scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm)
     if not as_json: return print(scores)
     values = {name: getattr(scores, name) for name in ("jaccard", "precision", "recall")} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
@@ -252,35 +225,30 @@ def _info(
     width = max(len(name) for name, _ in lines)
     for name, value in lines: print(f"{name:{width}}  {value}")
 
-# %% ../nbs/26_cli.ipynb #d58d56ef
+# %% ../nbs/26_cli.ipynb #17185392
 def _about_installation():
     import torch
 
-    from dl4smlm import __version__
-    from dl4smlm.core import pick_device
-    from dl4smlm.models.zoo import list_models
 
-    return [("dl4smlm", __version__), ("torch", torch.__version__), ("python", platform.python_version()),
-            ("system", platform.platform()), ("device", pick_device()), ("networks", ", ".join(list_models()))]
+    return [("dl4smlm", smlm.__version__), ("torch", torch.__version__), ("python", platform.python_version()),
+            ("system", platform.platform()), ("device", smlm.pick_device()),
+            ("networks", ", ".join(smlm.list_models()))]
 
 def _about_bundle(path):
-    from dl4smlm.bundle import load_card
 
-    card = load_card(path)
+    card = smlm.load_card(path)
     return [("network", card["network"]), ("parameters", card.get("parameters")), ("normalise", card["normalise"]),
             ("camera pixel", f"{card['pixel_nm']} nm"), ("made with", card.get("versions"))]
 
 def _about_table(path):
-    from dl4smlm.tables import read_localizations
 
-    table = read_localizations(path)
+    table = smlm.read_localizations(path)
     spans = [(name, f"{table[name].min():g} to {table[name].max():g}") for name in table.columns if len(table)]
     return [("rows", len(table)), *spans]
 
 def _about_movie(path):
-    from dl4smlm.io import open_movie
 
-    with open_movie(path) as movie:
+    with smlm.open_movie(path) as movie:
         frames, height, width = movie.shape
         return [("frames", frames), ("height", f"{height} px"), ("width", f"{width} px"), ("numbers", movie.dtype),
                 ("camera pixel", f"{movie.pixel_nm:g} nm" if movie.pixel_nm else "not given")]

@@ -44,11 +44,16 @@ def film(tmp_path_factory):
     return folder
 
 
+def train(film):
+    "The command that trains on a film for two epochs, without the folder for the result."
+    return ["train", "--movie", film / "movie.tif", "--truth", film / "truth.csv", "--upscale", 4, "--epochs", 2]
+
+
 @pytest.fixture(scope="module")
 def model(film, tmp_path_factory):
     "A bundle, trained for two epochs on the film."
     folder = tmp_path_factory.mktemp("models") / "model"
-    accepted("train", "--movie", film / "movie.tif", "--truth", film / "truth.csv", "--upscale", 4, "--epochs", 2, "--out", folder)
+    accepted(*train(film), "--out", folder)
     return folder
 
 
@@ -63,8 +68,7 @@ def test_from_a_movie_to_scores(film, model, tmp_path):
 
 
 def test_same_seed_same_model(film, model, tmp_path):
-    accepted("train", "--movie", film / "movie.tif", "--truth", film / "truth.csv", "--upscale", 4, "--epochs", 2,
-             "--out", tmp_path / "again")
+    accepted(*train(film), "--out", tmp_path / "again")
     hashes = {json.loads((folder / "card.json").read_text())["sha256"] for folder in (model, tmp_path / "again")}
     assert len(hashes) == 1
 
@@ -145,7 +149,8 @@ def test_an_output_that_exists_is_left_alone(film, model, tmp_path):
 def test_a_movie_without_pixel_size_wants_one(model, tmp_path):
     save_movie(tmp_path / "bare.tif", np.zeros((3, 16, 16), np.uint16))
     write_table(tmp_path / "table.csv", frame=[1, 1, 2, 2, 3])
-    complaint = refused("train", "--movie", tmp_path / "bare.tif", "--truth", tmp_path / "table.csv", "--out", tmp_path / "out")
+    complaint = refused("train", "--movie", tmp_path / "bare.tif", "--truth", tmp_path / "table.csv",
+                        "--out", tmp_path / "out")
     assert "--pixel-nm" in complaint
     assert open_movie(tmp_path / "bare.tif").pixel_nm is None
 

@@ -32,7 +32,7 @@ def test_truth_comes_back_through_the_raster_and_the_file(tmp_path, upscale, pix
     fine_nm = pixel_nm/upscale
     assert scores.jaccard == 1
     assert abs(scores.bias_x_nm) < 0.1*fine_nm and abs(scores.bias_y_nm) < 0.1*fine_nm
-    assert scores.rmse_nm < fine_nm*np.sqrt(2/12)*1.1  # a position within a pixel is uniform: variance 1/12 along each axis
+    assert scores.rmse_nm < fine_nm*np.sqrt(2/12)*1.1  # uniform within a pixel: variance 1/12 along each axis
 
 
 def test_light_comes_from_where_the_truth_says(tmp_path):
@@ -40,9 +40,9 @@ def test_light_comes_from_where_the_truth_says(tmp_path):
     movie = film(truth, SHAPE[0], SHAPE[1:], camera, GaussianPSF(110), background=0, generator=make_generator(0))
     save_movie(tmp_path / "movie.tif", movie, pixel_nm=100)
     with open_movie(tmp_path / "movie.tif") as stack: light = stack[:].astype(float)
-    centre = [(light.sum(axis)*(np.arange(light.shape[3 - axis]) + 0.5)).sum(1)*100/light.sum((1, 2)) for axis in (1, 2)]
-    for found, name in zip(centre, ("x_nm", "y_nm")):
-        error = found - truth[name]
+    for axis, name in [(1, "x_nm"), (2, "y_nm")]:
+        along = light.sum(axis)
+        error = 100*(along*(np.arange(along.shape[1]) + 0.5)).sum(1)/along.sum(1) - truth[name]
         assert abs(error.mean()) < 0.5 and error.std() < 5  # 110 nm / sqrt(5000 photons) is 1.6 nm
 
 

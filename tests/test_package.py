@@ -116,3 +116,13 @@ def test_one_quarto_configuration():
     link = NBS / "_quarto.yml"
     assert link.is_symlink() and link.resolve() == ROOT / "_quarto.yml"
     assert (NBS / "nbdev.yml").exists(), "without it nbdev_readme writes no README"
+
+
+def test_functions_are_not_hidden_by_modules_of_the_same_name():
+    "`dl4smlm.simulate` is the function, whoever imported the module `dl4smlm.simulate` before."
+    script = """
+import dl4smlm.cli, dl4smlm.demo, dl4smlm.simulate
+import dl4smlm
+for name in dl4smlm.__all__: assert callable(getattr(dl4smlm, name)), name
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)

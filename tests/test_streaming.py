@@ -34,7 +34,7 @@ def peak_kb(path):
     return int(done.stdout.split()[1])
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak memory of a process is read as Linux gives it")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read as Linux gives it")
 def test_memory_does_not_grow_with_the_movie(tmp_path):
     peaks = []
     for frames in (100, 6000):  # 3 MB and 197 MB
