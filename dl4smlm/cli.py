@@ -75,7 +75,7 @@ Jaccard          {scores['jaccard']:10.3f}               molecules found, within
 RMSE, nm         {scores['rmse_nm']:10.1f}               how far they are off
 Look at {out/'figure.png'}. It took {scores['seconds']:.0f} s.""")
 
-# %% ../nbs/26_cli.ipynb #71ddcd25
+# %% ../nbs/26_cli.ipynb #072f4e35
 @app.command("simulate")
 def _simulate(
     out: Out,
@@ -100,7 +100,7 @@ def _simulate(
     structure = smlm.Filaments(filaments, (size_px*pixel_nm,)*2, seed=seed) if filaments else None
     with smlm.new_folder(out, overwrite) as folder:
         movie, truth = smlm.simulate(frames, density, size_px, cameras[camera](pixel_nm), smlm.GaussianPSF(sigma_nm),
-                                     photons, background, structure, seed)
+                                     photons, background, structure, seed, progress=True)
         smlm.save_movie(folder/"movie.tif", movie, pixel_nm)
         smlm.save_localizations(truth, folder/"truth.csv")
         (folder/"settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['draw_emitters', 'film', 'simulate']
 
-# %% ../nbs/05_simulate.ipynb #e5e07ff4
+# %% ../nbs/05_simulate.ipynb #44fac30b
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from .camera import Camera, expose
 from .core import check_emitters, make_emitters, make_generator
@@ -73,7 +74,7 @@ def _light(
         part = order.iloc[first:last]
         yield start, psf.render(part.assign(frame=part["frame"] - start), (stop - start, height, width), pixel_nm)
 
-# %% ../nbs/05_simulate.ipynb #3c2bd711
+# %% ../nbs/05_simulate.ipynb #f26b1061
 def film(
     emitters:pd.DataFrame, # Emitter table
     frames:int, # Number of frames
@@ -83,6 +84,7 @@ def film(
     background:float=10., # Background photons per pixel and frame
     generator:torch.Generator|None=None, # Source of the noise
     block_px:int=2**21, # Pixels worked on at a time, which bounds the memory
+    progress:bool=False, # Show a progress bar
 ) -> np.ndarray: # Movie in counts, uint16, (T, H, W)
     "Film the emitters: spots, background, camera. A block of frames at a time, so that long movies fit."
     shape = (_check_frames(frames), *_check_size(size_px))
@@ -90,8 +92,10 @@ def film(
         raise ValueError(f"background must be 0 or more photons per pixel, got {background}")
     check_emitters(emitters, frames)
     movie = np.empty(shape, np.uint16)
-    for start, light in _light(emitters, shape, camera.pixel_nm, psf, block_px):
-        movie[start:start+len(light)] = expose(camera, light + background, generator).numpy()
+    with tqdm(total=shape[0], unit="frame", disable=not progress) as bar:
+        for start, light in _light(emitters, shape, camera.pixel_nm, psf, block_px):
+            movie[start:start+len(light)] = expose(camera, light + background, generator).numpy()
+            bar.update(len(light))
     return movie
 
 def _check_size(
@@ -103,7 +107,7 @@ def _check_size(
         raise ValueError(f"size_px must be one whole number or two (height, width), each from 1, got {size_px!r}")
     return int(size[0]), int(size[1])
 
-# %% ../nbs/05_simulate.ipynb #03f4af19
+# %% ../nbs/05_simulate.ipynb #abb196e0
 def simulate(
     frames:int=1024, # Number of frames
     density:float=1., # Emitters per µm² and frame, on average over the field
@@ -114,10 +118,11 @@ def simulate(
     background:float=10., # Background photons per pixel and frame
     structure=None, # Where the molecules sit: something with `sample`; None for anywhere
     seed:int|None=None, # Same seed, same movie; None for one that differs each time
+    progress:bool=False, # Show a progress bar
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, uint16, (T, H, W), and the emitter table
     "Make a movie of blinking molecules, and the table of where they are."
     generator = make_generator(seed)
     height, width = _check_size(size_px)
     field_nm = (height*camera.pixel_nm, width*camera.pixel_nm)
     truth = draw_emitters(frames, density, field_nm, photons, structure, generator)
-    return film(truth, frames, (height, width), camera, psf, background, generator), truth
+    return film(truth, frames, (height, width), camera, psf, background, generator, progress=progress), truth

@@ -6,12 +6,13 @@
 __all__ = ['round_length', 'scale_bar', 'show_images', 'show_emitters', 'show_history', 'mean_image', 'draw_positions',
            'white_level', 'busiest_window', 'show_reconstruction', 'show_frame']
 
-# %% ../nbs/01_viz.ipynb #82bcf3ee
+# %% ../nbs/01_viz.ipynb #a56eadf2
 import numpy as np
 from matplotlib import patheffects
 from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from scipy.ndimage import gaussian_filter
 
 # %% ../nbs/01_viz.ipynb #d83d5d1e
 def round_length(
@@ -140,14 +141,8 @@ def mean_image(
     chosen = np.unique(np.linspace(0, len(movie) - 1, min(frames, len(movie))).round().astype(int))
     return sum(_image(movie[int(i)]).astype(float) for i in chosen)/len(chosen)
 
-# %% ../nbs/01_viz.ipynb #891d1ac7
-def _blur(image, sigma_px):
-    if not sigma_px: return image
-    half = int(4*sigma_px) + 1
-    weights = np.exp(-(np.arange(-half, half + 1)/sigma_px)**2/2)
-    for _ in range(2):  # along the rows, then turned, along the columns
-        image = np.stack([np.convolve(row, weights/weights.sum())[half:-half] for row in image]).T
-    return image
+# %% ../nbs/01_viz.ipynb #906a2cca
+def _blur(image, sigma_px): return gaussian_filter(image, sigma_px, mode="constant") if sigma_px else image
 
 def draw_positions(
     table, # Emitters or localizations with x_nm and y_nm
