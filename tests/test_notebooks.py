@@ -105,6 +105,14 @@ def test_exported_cells_are_tested(name):
 
 
 @page
+def test_first_cell_is_title_and_subtitle_only(name):
+    "What else stands in that cell is lost on the site."
+    lines = cells(name)[0]["source"].split("\n")
+    rest = [line for line in lines if line.strip() and not re.match(r"# |> |- \w+:", line)]
+    assert not rest, f"move this into a cell of its own: {rest[0][:80]}"
+
+
+@page
 def test_page_has_words(name):
     words = sum(len(cell["source"].split()) for cell in cells(name, "markdown")[1:])
     assert words >= 30, f"{words} words beside the title: say why the code is there"
