@@ -144,7 +144,7 @@ def _pixel_nm(given, movie):
         raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, the camera pixel in nm")
     return given or movie.pixel_nm
 
-# %% ../nbs/26_cli.ipynb #45e96fab
+# %% ../nbs/26_cli.ipynb #e094405f
 @app.command("reconstruct")
 def _reconstruct(
     movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
@@ -154,7 +154,6 @@ def _reconstruct(
     threshold: Threshold = 0.2,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
-    seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
@@ -162,7 +161,6 @@ def _reconstruct(
 
     Writes reconstruction.tif and localizations.csv."""
 
-    smlm.set_seed(seed)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
         net = smlm.load_model(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
@@ -174,7 +172,7 @@ def _reconstruct(
         if keep_frames: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
     print(f"{len(found)} molecules in {len(stack)} frames, on a grid of {density.pixel_nm:g} nm, in {out}")
 
-# %% ../nbs/26_cli.ipynb #34dcb064
+# %% ../nbs/26_cli.ipynb #f8b50072
 @app.command("localize")
 def _localize(
     densities: Annotated[Path, typer.Argument(help="Emitters per super-resolution pixel: a TIFF stack.")],
@@ -182,6 +180,7 @@ def _localize(
     pixel_nm: Annotated[float | None, _option("Super-resolution pixel in nm; without it, the file's.")] = None,
     threshold: Threshold = 0.2,
     radius_nm: RadiusNm = 30.,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """List the molecules in densities.
@@ -189,7 +188,7 @@ def _localize(
     Writes localizations.csv."""
 
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities) as stack:
-        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm)
+        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm, device, progress=True)
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 

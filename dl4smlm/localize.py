@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['find_peaks', 'peaks_to_table', 'radius_in_pixels', 'localize']
 
-# %% ../nbs/21_localize.ipynb #f239773b
+# %% ../nbs/21_localize.ipynb #8ada6ae6
 from functools import reduce
 
 import numpy as np
@@ -13,8 +13,9 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from tqdm.auto import tqdm
 
-from .core import make_emitters
+from .core import make_emitters, pick_device
 from .losses import gaussian_kernel
 
 # %% ../nbs/21_localize.ipynb #4c24fb6b
@@ -71,12 +72,14 @@ def radius_in_pixels(
         raise ValueError(f"radius_nm and pixel_nm must be greater than 0, got {radius_nm} and {pixel_nm}")
     return max(1, round(radius_nm/pixel_nm))
 
-# %% ../nbs/21_localize.ipynb #757197a5
+# %% ../nbs/21_localize.ipynb #99171c39
 def localize(
     density, # Emitters per super-resolution pixel, (T, rH, rW) or (rH, rW), or what `reconstruct` returned
     pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where the density knows it
     threshold:float=0.2, # Least confidence of a molecule, in emitters
     radius_nm:float=30., # Molecules of one frame are further apart than this
+    device:str|torch.device="auto", # Where to look for peaks
+    progress:bool=False, # Show a progress bar
 ) -> pd.DataFrame: # frame, x_nm, y_nm, confidence
     "List the molecules in a density, frame by frame."
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
@@ -86,12 +89,18 @@ def localize(
     frames = density[None] if len(density.shape) == 2 else density
     if len(frames.shape) != 3:
         raise ValueError(f"a density has the shape (T, rH, rW) or (rH, rW), got {tuple(density.shape)}")
-    block, radius_px = max(1, 2**22 // (frames.shape[1]*frames.shape[2])), radius_in_pixels(radius_nm, pixel_nm)
-    peaks = [torch.zeros(0, 4)]
-    for start in range(0, len(frames), block):
-        found = find_peaks(torch.as_tensor(frames[start:start+block]).float(), threshold, radius_px).cpu()
-        peaks.append(found + torch.tensor([start, 0, 0, 0]))
-    return peaks_to_table(torch.cat(peaks), pixel_nm)
+    radius_px = radius_in_pixels(radius_nm, pixel_nm)
+    peaks = [find_peaks(part, threshold, radius_px).cpu() + torch.tensor([start, 0, 0, 0])
+             for start, part in _blocks(frames, pick_device(device), progress)]
+    return peaks_to_table(torch.cat([torch.zeros(0, 4), *peaks]), pixel_nm)
+
+def _blocks(frames, device, progress):
+    block = max(1, 2**22 // (frames.shape[1]*frames.shape[2]))
+    with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
+        for start in range(0, len(frames), block):
+            part = torch.as_tensor(frames[start:start+block]).to(device, torch.float32)
+            yield start, part
+            bar.update(len(part))
 
 def _from_peaks(reconstruction, pixel_nm, threshold):
     if threshold < reconstruction.floor:
