@@ -17,7 +17,7 @@ from project import NBS, ROOT, notebooks, settings
 
 LIMIT_S = 300  # for one notebook; the book's own limit of 60 s leaves room for a busy machine
 WORKERS = 2
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUTF8": "1"}
+ENVIRONMENT = os.environ | {"PYTHONUTF8": "1"}
 
 ONE_NOTEBOOK = """
 import sys
@@ -34,7 +34,7 @@ def run_notebook(path):
     start = time.time()
     command = [sys.executable, "-c", ONE_NOTEBOOK, str(path), str(ROOT), settings()["tst_flags"]]
     try:
-        done = subprocess.run(command, env=ENVIRONMENT, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
+        done = subprocess.run(command, env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"}, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
                               errors="replace")
         passed, text = done.returncode == 0, done.stdout
