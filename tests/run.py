@@ -34,7 +34,8 @@ def run_notebook(path):
     start = time.time()
     command = [sys.executable, "-c", ONE_NOTEBOOK, str(path), str(ROOT), settings()["tst_flags"]]
     try:
-        done = subprocess.run(command, env=ENVIRONMENT | {"OMP_NUM_THREADS": "1"}, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
+        one_core = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, env=one_core, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
                               errors="replace")
         passed, text = done.returncode == 0, done.stdout
