@@ -8,9 +8,9 @@ from project import PACKAGE, modules
 RANKS = [
     "core losses metrics layers",
     "viz psf camera structures io tables models.contract localize",
-    "simulate data learner evaluate"
-    " models.srcnn models.deepstorm models.skipstorm models.ustorm models.drlstorm models.fidstorm",
-    "models.zoo fuse reconstruct",
+    "simulate data learner evaluate models.deepstorm models.fidstorm models.srcnn",
+    "models.skipstorm models.ustorm models.drlstorm fuse",
+    "models.zoo reconstruct",
     "bundle distill",
     "demo compare",
     "cli",
