@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'CARD', 'save_model', 'load_card', 'load_model']
 
-# %% ../nbs/24_bundle.ipynb #431c4182
+# %% ../nbs/24_bundle.ipynb #df787d96
 import dataclasses
 import hashlib
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from . import __version__
 from .core import new_folder
@@ -21,7 +21,7 @@ from .data import Normalise
 from .models.contract import EmitterNet
 from .models.zoo import create_model
 
-# %% ../nbs/24_bundle.ipynb #164ba7b9
+# %% ../nbs/24_bundle.ipynb #0475b848
 WEIGHTS, CARD = "weights.safetensors", "card.json"
 
 def save_model(
@@ -35,7 +35,7 @@ def save_model(
         raise ValueError(f"this {type(model).__name__} does not know how it was made: make it with create_model")
     with new_folder(folder, overwrite) as part:
         state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        save_file(state, part/WEIGHTS)
+        (part/WEIGHTS).write_bytes(save(state))
         card = {
             "network": model.config,
             "parameters": sum(weights.numel() for weights in model.parameters()),
