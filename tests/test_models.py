@@ -9,12 +9,12 @@ from dl4smlm.models.zoo import MODELS, create_model, list_models, model_table
 
 # The same plan with fewer channels: the contract is about the plan, and the full widths would take minutes.
 NARROW = {
-    "srcnn": dict(widths=(8, 4)),
-    "deepstorm": dict(widths=(8, 16, 32), bottleneck=64),
-    "skipstorm": dict(widths=(8, 16, 32), bottleneck=64),
-    "ustorm": dict(widths=(8, 16, 32, 64)),
-    "drlstorm": dict(widths=(8, 16, 32), bottleneck=64),
-    "fidstorm": dict(width=16),
+    "srcnn": {"widths": (8, 4)},
+    "deepstorm": {"widths": (8, 16, 32), "bottleneck": 64},
+    "skipstorm": {"widths": (8, 16, 32), "bottleneck": 64},
+    "ustorm": {"widths": (8, 16, 32, 64)},
+    "drlstorm": {"widths": (8, 16, 32), "bottleneck": 64},
+    "fidstorm": {"width": 16},
 }
 # Weights at an upscale of 8, each a sum on the page of its network.
 PARAMETERS = {"srcnn": 8_129, "deepstorm": 1_366_208, "skipstorm": 1_366_209, "ustorm": 969_408,
