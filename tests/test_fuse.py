@@ -1,0 +1,160 @@
+"The fused network is the same function: every network, every upscale, every size, borders included."
+import pytest
+import torch
+from torch import nn
+
+from dl4smlm.fuse import FusedNet, count_work, export_onnx, fuse
+from dl4smlm.layers import conv_bn_act, up_nearest
+from dl4smlm.models.contract import UPSCALES, EmitterNet, check_model, random_statistics
+from dl4smlm.models.zoo import create_model, list_models
+
+SIZES = [(8, 8), (9, 13), (17, 11), (1, 32)]  # the last one is refused by both
+
+
+def ready(name, upscale, seed=0):
+    "A network with statistics as if it had been trained."
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return random_statistics(create_model(name, upscale), seed).eval()
+
+
+def frames(count, height, width, seed=0):
+    return torch.randn(count, 1, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+def apart(got, expected):
+    "Largest difference as a share of the largest value."
+    return ((got - expected).abs().max()/expected.abs().max()).item()
+
+
+@pytest.mark.parametrize("upscale", UPSCALES)
+@pytest.mark.parametrize("name", list_models())
+@torch.inference_mode()
+def test_same_answer_in_single_precision(name, upscale):
+    model = ready(name, upscale)
+    fused = fuse(model)
+    for height, width in SIZES[:2 if upscale == 16 else 3]:
+        x = frames(2, height, width)
+        assert apart(fused(x), model(x)) < 1e-5
+
+
+@pytest.mark.parametrize("name", list_models())
+@torch.inference_mode()
+def test_same_answer_to_all_digits(name):
+    "What is left in double precision is the order of the sums: nothing was approximated."
+    for upscale in (4, 8):
+        model, x = ready(name, upscale).double(), frames(1, 9, 10).double()
+        assert apart(fuse(model)(x), model(x)) < 1e-12
+
+
+@pytest.mark.parametrize("name", list_models())
+@torch.inference_mode()
+def test_borders_are_exact(name):
+    "The outermost pixels of the answer on their own, where padding could go wrong unnoticed."
+    model, x = ready(name, 8).double(), frames(1, 8, 9).double()
+    got, expected = fuse(model)(x)[0, 0], model(x)[0, 0]
+    for edge in [(slice(0, 2),), (slice(-2, None),), (slice(None), slice(0, 2)), (slice(None), slice(-2, None))]:
+        assert apart(got[edge], expected[edge]) < 1e-11
+
+
+@pytest.mark.parametrize("name", list_models())
+@torch.inference_mode()
+def test_half_the_digits(name):
+    "Bound for weights drawn at random, which amplify more than trained ones do."
+    for upscale in (4, 8):
+        model, x = ready(name, upscale), frames(2, 12, 12)
+        got, expected = fuse(model, torch.bfloat16)(x), model(x)
+        assert got.dtype == torch.float32
+        assert apart(got, expected) < 0.05
+        assert ((got - expected).square().mean().sqrt()/expected.abs().max()).item() < 0.01
+
+
+@pytest.mark.parametrize("upscale", UPSCALES)
+@pytest.mark.parametrize("name", list_models())
+def test_never_more_work(name, upscale):
+    model = create_model(name, upscale)
+    assert count_work(fuse(model), 16) <= count_work(model, 16)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_keeps_what_the_contract_promises(name):
+    model = ready(name, 4)
+    model.pixel_nm, model.normalise = 107., object()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fused = fuse(model.train())
+    assert model.training and not fused.training
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    for promise in ("upscale", "reach_px", "period_px", "pixel_nm", "normalise", "config"):
+        assert getattr(fused, promise) is getattr(model, promise) or getattr(fused, promise) == getattr(model, promise)
+    assert not any(p.requires_grad for p in fused.parameters())
+    assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())
+    for shape in [(1, 1, 7, 8), (1, 2, 8, 8), (8, 8), (1, 1, *SIZES[-1])]:
+        with pytest.raises(ValueError, match="at least 8"): fused(torch.zeros(shape))
+
+
+def test_a_movie_with_broken_pixels_stays_broken_there():
+    "A NaN spreads as far as in the original, no further."
+    model, x = ready("deepstorm", 8), frames(1, 12, 12)
+    x[0, 0, 6, 6] = torch.nan
+    with torch.inference_mode(): assert torch.equal(fuse(model)(x).isnan(), model(x).isnan())
+
+
+class Odd(EmitterNet):
+    "Everything a rewriting could fall over: shared layers, skips, other activations, bias, 5 x 5, no normalisation."
+    def __init__(self, upscale=4):
+        super().__init__(upscale, reach_px=8)
+        self.enlarge, self.up, self.pool = up_nearest(upscale), up_nearest(), nn.MaxPool2d(2)
+        self.first = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU())
+        self.shared = conv_bn_act(6, 6)
+        self.round = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), nn.BatchNorm2d(6), nn.GELU())
+        self.wide = nn.Conv2d(12, 6, 3, padding=1)
+        self.head = nn.Conv2d(7, 1, 3, padding=1)
+
+    def forward(self, x):
+        fine = self.enlarge(self.check_input(x))
+        kept = self.first(fine)
+        small = self.shared(self.shared(self.pool(kept)))
+        small = self.pool(self.round(small)) + self.pool(small)
+        wide = self.wide(torch.cat((self.up(self.up(small)), kept), dim=1))
+        return self.head(torch.cat([wide, fine], 1)) + kept.mean(1, keepdim=True)
+
+
+@pytest.mark.parametrize("upscale", UPSCALES[1:])
+@torch.inference_mode()
+def test_a_network_nobody_thought_of(upscale):
+    torch.manual_seed(0)
+    model, x = random_statistics(Odd(upscale)).double().eval(), frames(2, 9, 13).double()
+    fused = fuse(model)
+    for _ in range(2): assert apart(fused(x), model(x)) < 1e-12  # twice: nothing is overwritten that is needed again
+    assert count_work(fused, 16) < count_work(model, 16)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_fused_network_passes_the_contract(name):
+    def make(upscale): return fuse(create_model(name, upscale))
+    checks = check_model.__globals__["CHECKS"]
+    assert callable(make) and "sizes" in checks
+    for check in ("sizes", "door", "corners", "batch", "reach", "shift"):
+        if check in checks: checks[check](make, 8)
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_onnx_runs_elsewhere(name, tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    model = ready(name, 8)
+    path = export_onnx(model, tmp_path/"network.onnx")
+    with pytest.raises(ValueError, match="exists already"): export_onnx(model, path)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    for size in [(3, 9, 13), (1, 24, 16)]:
+        x = frames(*size)
+        with torch.inference_mode(): expected = model(x)
+        got = torch.from_numpy(session.run(["density"], {"frames": x.numpy()})[0])
+        assert got.shape == expected.shape and apart(got, expected) < 1e-5
+    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]
+
+
+def test_fused_stays_fused():
+    fused = fuse(create_model("fidstorm", 2))
+    assert isinstance(fused, FusedNet) and fuse(fused) is fused
