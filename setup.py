@@ -33,7 +33,7 @@ setup(
     include_package_data=True,
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={"dev": settings["dev_requirements"].split()},
+    extras_require={extra: settings[f"{extra}_requirements"].split() for extra in ("dev", "onnx")},
     entry_points={
         "console_scripts": [f"{name}={name}.cli:main"],
         "nbdev": [f"{name}={name}._modidx:d"],

@@ -280,7 +280,7 @@ def count_work(
         empty(torch.zeros(1, 1, size_px, size_px, device="meta", dtype=next(model.parameters()).dtype))
     return counter.get_total_flops()//2
 
-# %% ../nbs/20b_fuse.ipynb #34c4be84
+# %% ../nbs/20b_fuse.ipynb #630b2413
 def export_onnx(
     model:EmitterNet, # A network, fused or not
     path:str|Path, # Where to write, with the ending .onnx
@@ -291,7 +291,7 @@ def export_onnx(
     if path.suffix != ".onnx": raise ValueError(f"the name of the file must end in .onnx, got {path.name}")
     try: import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError("writing ONNX needs more packages: pip install onnx onnxscript") from error
+        raise ValueError("writing ONNX needs more packages: pip install dl4smlm[onnx]") from error
     sides = {0: torch.export.Dim("frames"), 2: torch.export.Dim("height", min=8), 3: torch.export.Dim("width", min=8)}
     weight = next(model.parameters())
     with new_file(path, overwrite) as part:
