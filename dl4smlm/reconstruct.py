@@ -19,7 +19,7 @@ from .data import Normalise
 from .localize import find_peaks, radius_in_pixels
 from .models.contract import EmitterNet
 
-# %% ../nbs/23_reconstruct.ipynb #b47e39f6
+# %% ../nbs/23_reconstruct.ipynb #6e7fd329
 def tile_spans(
     length:int, # Pixels along one side of the frame
     most:int, # Most pixels of a tile, without its margins
@@ -37,7 +37,7 @@ def tile_spans(
         spans.append((slice(first, last), slice(start - first, stop - first)))
     return spans
 
-# %% ../nbs/23_reconstruct.ipynb #f34fc2be
+# %% ../nbs/23_reconstruct.ipynb #44b17e19
 def predict_tiled(
     model:EmitterNet, # A network, in evaluation mode
     x:Tensor, # Normalised frames, (N, 1, H, W)
@@ -56,7 +56,7 @@ def predict_tiled(
 
 def _times(span, r): return slice(r*span.start, r*span.stop)
 
-# %% ../nbs/23_reconstruct.ipynb #e7fe9251
+# %% ../nbs/23_reconstruct.ipynb #9b86205d
 @dataclass(frozen=True)
 class Reconstruction:
     "What is left of a movie after a network has seen it."
@@ -66,7 +66,7 @@ class Reconstruction:
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
     frames:np.ndarray|None=None # The density of every frame, (T, rH, rW), if it was asked for
 
-# %% ../nbs/23_reconstruct.ipynb #698b1688
+# %% ../nbs/23_reconstruct.ipynb #3e26f7c9
 def reconstruct(
     model:EmitterNet, # A trained network
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
@@ -88,17 +88,18 @@ def reconstruct(
     budget = pixels_at_once or (2**20 if device.type == "cpu" else 2**23)
     tile_px, block = max(16, math.isqrt(budget)//r), max(1, budget // (r*r*height*width))
     radius_px = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2
-    image, peaks = torch.zeros(r*height, r*width, device=device), [np.zeros((0, 4), np.float32)]
+    image, peaks = torch.zeros(r*height, r*width, device=device), bytearray()
     frames = np.empty((total, r*height, r*width), np.float32) if keep_frames else None
     with torch.inference_mode(), tqdm(total=total, unit="frame", disable=not progress) as bar:
         for start in range(0, total, block):
             counts = torch.from_numpy(np.asarray(movie[start:start + block], dtype=np.float32)).to(device)
             density = predict_tiled(model, normalise(counts)[:, None], tile_px)
             image += density.sum(0)
-            peaks.append((find_peaks(density, floor, radius_px).cpu() + torch.tensor([start, 0, 0, 0])).numpy())
+            peaks += (find_peaks(density, floor, radius_px).cpu() + torch.tensor([start, 0, 0, 0])).numpy().tobytes()
             if keep_frames: frames[start:start + block] = density.cpu()
             bar.update(len(counts))
-    return Reconstruction(image.cpu().numpy(), np.concatenate(peaks), floor, pixel_nm/r if pixel_nm else None, frames)
+    table = np.frombuffer(peaks, np.float32).reshape(-1, 4)
+    return Reconstruction(image.cpu().numpy(), table, floor, pixel_nm/r if pixel_nm else None, frames)
 
 def _check(movie, normalise):
     if len(movie.shape) != 3 or 0 in movie.shape:

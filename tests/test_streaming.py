@@ -2,6 +2,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tifffile
 
@@ -22,7 +23,7 @@ class OneLayer(EmitterNet):
 
 torch.manual_seed(0)
 with open_movie(sys.argv[1]) as movie:
-    density = reconstruct(OneLayer(), movie, Normalise(0, 1000), pixel_nm=100, floor=10, progress=False)
+    density = reconstruct(OneLayer(), movie, Normalise(100, 5), pixel_nm=100, floor=50, progress=False)
 assert density.image.shape == (256, 256)
 print(len(movie), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -36,10 +37,12 @@ def peak_kb(path):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read as Linux gives it")
 def test_memory_does_not_grow_with_the_movie(tmp_path):
+    noise = np.random.default_rng(0).poisson(100, (50, 128, 128)).astype(np.uint16)
     peaks = []
-    for frames in (100, 6000):  # 3 MB and 197 MB
+    for frames in (100, 5000):  # 3 MB and 164 MB
         path = tmp_path / f"{frames}.tif"
-        tifffile.memmap(path, shape=(frames, 128, 128), dtype="uint16", bigtiff=True).flush()
+        with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+            for i in range(frames): tiff.write(noise[i % 50], contiguous=False)
         peaks.append(peak_kb(path))
     short, long = peaks
-    assert long - short < 60_000, f"{short} kB for 100 frames, {long} kB for 6000"
+    assert long - short < 60_000, f"{short} kB for 100 frames, {long} kB for 5000"
