@@ -6,9 +6,10 @@
 __all__ = ['STEPS', 'merge_upsample', 'merge_as_channels', 'Stretch', 'split_input', 'FusedNet', 'fuse', 'count_work',
            'export_onnx']
 
-# %% ../nbs/20b_fuse.ipynb #a4ef4b2a
+# %% ../nbs/20b_fuse.ipynb #f4b33c64
 import copy
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -280,7 +281,7 @@ def count_work(
         empty(torch.zeros(1, 1, size_px, size_px, device="meta", dtype=next(model.parameters()).dtype))
     return counter.get_total_flops()//2
 
-# %% ../nbs/20b_fuse.ipynb #630b2413
+# %% ../nbs/20b_fuse.ipynb #6b15ac30
 def export_onnx(
     model:EmitterNet, # A network, fused or not
     path:str|Path, # Where to write, with the ending .onnx
@@ -289,9 +290,8 @@ def export_onnx(
     "Write a network as an ONNX file that takes normalised frames (N, 1, H, W) of any number and size."
     path = Path(path)
     if path.suffix != ".onnx": raise ValueError(f"the name of the file must end in .onnx, got {path.name}")
-    try: import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError("writing ONNX needs more packages: pip install dl4smlm[onnx]") from error
+    if find_spec("onnxscript") is None:
+        raise ValueError("writing ONNX needs more packages: pip install dl4smlm[onnx]")
     sides = {0: torch.export.Dim("frames"), 2: torch.export.Dim("height", min=8), 3: torch.export.Dim("width", min=8)}
     weight = next(model.parameters())
     with new_file(path, overwrite) as part:
