@@ -30,6 +30,12 @@ def test_contract(name, upscale):
     assert measured == stated, "reach_px is true but larger than need be: tiles would overlap too much"
 
 
+@pytest.mark.parametrize("upscale", UPSCALES)
+def test_the_other_reading_of_drlstorm_keeps_the_contract(upscale):
+    make = partial(create_model, "drlstorm", residual="gauss", **NARROW["drlstorm"])
+    check_model(make, upscale, export=upscale == 8)
+
+
 @pytest.mark.parametrize("name", list_models())
 def test_contract_at_full_width(name):
     check_model(partial(create_model, name), upscale=4, export=False)

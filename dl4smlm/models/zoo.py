@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['MODELS', 'list_models', 'create_model', 'model_table']
 
-# %% ../../nbs/20_models.zoo.ipynb #ba4a85a8
+# %% ../../nbs/20_models.zoo.ipynb #6c509320
 import inspect
 from difflib import get_close_matches
 
@@ -14,14 +14,15 @@ import pandas as pd
 from ..layers import layer_summary
 from .contract import EmitterNet
 from .deepstorm import DeepSTORM
+from .drlstorm import DRLSTORM
 from .fidstorm import FIDSTORM
 from .skipstorm import SkipSTORM
 from .srcnn import SRCNN
 from .ustorm import USTORM
 
-# %% ../../nbs/20_models.zoo.ipynb #2b0dd7c3
+# %% ../../nbs/20_models.zoo.ipynb #6dc4c635
 MODELS = {"deepstorm": DeepSTORM, "fidstorm": FIDSTORM, "srcnn": SRCNN,
-          "skipstorm": SkipSTORM, "ustorm": USTORM}
+          "skipstorm": SkipSTORM, "ustorm": USTORM, "drlstorm": DRLSTORM}
 
 def list_models() -> list[str]: # Names that `create_model` takes
     "List the networks by name."
