@@ -23,6 +23,7 @@ _MODULES = {
     "models.zoo": "create_model list_models model_table",
     "localize": "localize",
     "evaluate": "evaluate match test_model",
+    "fuse": "export_onnx fuse",
     "reconstruct": "reconstruct",
     "bundle": "load_card load_model save_model",
     "demo": "run_demo",

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['tile_spans', 'predict_tiled', 'Reconstruction', 'reconstruct']
 
-# %% ../nbs/23_reconstruct.ipynb #e4650932
+# %% ../nbs/23_reconstruct.ipynb #0eb59b84
 import math
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from .core import pick_device
 from .data import Normalise
+from .fuse import fuse
 from .localize import find_peaks, radius_in_pixels
 from .models.contract import EmitterNet
 
@@ -66,7 +67,7 @@ class Reconstruction:
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
     frames:np.ndarray|None=None # The density of every frame, (T, rH, rW), if it was asked for
 
-# %% ../nbs/23_reconstruct.ipynb #3e26f7c9
+# %% ../nbs/23_reconstruct.ipynb #1b5ec47b
 def reconstruct(
     model:EmitterNet, # A trained network
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
@@ -75,6 +76,7 @@ def reconstruct(
     floor:float=0.1, # Least confidence of the peaks to note, in emitters
     radius_nm:float=30., # Molecules of one frame are further apart than this
     keep_frames:bool=False, # Keep the density of every frame too, which takes T x rH x rW x 4 bytes
+    fused:bool=True, # Use the faster form of the network where there is one; it gives the same answer
     device:str|torch.device="auto", # Where to compute
     pixels_at_once:int|None=None, # Super-resolution pixels to work on at once; None for 2**20, or 2**23 on a GPU
     progress:bool=True, # Show a progress bar
@@ -83,7 +85,7 @@ def reconstruct(
     normalise, pixel_nm = normalise or model.normalise, pixel_nm or model.pixel_nm
     _check(movie, normalise)
     device = pick_device(device)
-    model = model.to(device).eval()
+    model = _fastest(model.to(device).eval()) if fused else model.to(device).eval()
     r, (total, height, width) = model.upscale, movie.shape
     budget = pixels_at_once or (2**20 if device.type == "cpu" else 2**23)
     tile_px, block = max(16, math.isqrt(budget)//r), max(1, budget // (r*r*height*width))
@@ -100,6 +102,10 @@ def reconstruct(
             bar.update(len(counts))
     table = np.frombuffer(peaks, np.float32).reshape(-1, 4)
     return Reconstruction(image.cpu().numpy(), table, floor, pixel_nm/r if pixel_nm else None, frames)
+
+def _fastest(model):
+    try: return fuse(model)
+    except ValueError: return model  # a network of your own that cannot be traced does its work as it is
 
 def _check(movie, normalise):
     if len(movie.shape) != 3 or 0 in movie.shape:
