@@ -20,7 +20,7 @@ from .skipstorm import SkipSTORM
 from .srcnn import SRCNN
 from .ustorm import USTORM
 
-# %% ../../nbs/20_models.zoo.ipynb #6dc4c635
+# %% ../../nbs/20_models.zoo.ipynb #1b66539a
 MODELS = {"deepstorm": DeepSTORM, "fidstorm": FIDSTORM, "srcnn": SRCNN,
           "skipstorm": SkipSTORM, "ustorm": USTORM, "drlstorm": DRLSTORM}
 
@@ -28,7 +28,7 @@ def list_models() -> list[str]: # Names that `create_model` takes
     "List the networks by name."
     return list(MODELS)
 
-# %% ../../nbs/20_models.zoo.ipynb #261bddc3
+# %% ../../nbs/20_models.zoo.ipynb #97234adb
 def _class_of(name):
     key = str(name).lower().translate(str.maketrans("", "", "-_ "))
     if key in MODELS: return key, MODELS[key]
@@ -50,7 +50,7 @@ def create_model(
     model.config = {"name": key, "upscale": upscale, **arguments}
     return model
 
-# %% ../../nbs/20_models.zoo.ipynb #c0de0a90
+# %% ../../nbs/20_models.zoo.ipynb #8afbaa75
 def model_table(
     upscale:int=8, # Super-resolution pixels per camera pixel
     size_px:int=64, # Side of the frame for which the work is counted, in camera pixels
