@@ -67,7 +67,19 @@ class Reconstruction:
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
     frames:np.ndarray|None=None # The density of every frame, (T, rH, rW), if it was asked for
 
-# %% ../nbs/23_reconstruct.ipynb #1b5ec47b
+# %% ../nbs/23_reconstruct.ipynb #63c865c7
+def _fastest(model):
+    try: return fuse(model)
+    except ValueError: return model  # a network of your own that cannot be traced does its work as it is
+
+def _check(movie, normalise):
+    if len(movie.shape) != 3 or 0 in movie.shape:
+        raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
+    if normalise is None:
+        raise ValueError("the network does not know how its input was normalised: train it with a Learner, "
+                         "or pass normalise=Normalise(...)")
+
+# %% ../nbs/23_reconstruct.ipynb #dcb16193
 def reconstruct(
     model:EmitterNet, # A trained network
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
@@ -102,14 +114,3 @@ def reconstruct(
             bar.update(len(counts))
     table = np.frombuffer(peaks, np.float32).reshape(-1, 4)
     return Reconstruction(image.cpu().numpy(), table, floor, pixel_nm/r if pixel_nm else None, frames)
-
-def _fastest(model):
-    try: return fuse(model)
-    except ValueError: return model  # a network of your own that cannot be traced does its work as it is
-
-def _check(movie, normalise):
-    if len(movie.shape) != 3 or 0 in movie.shape:
-        raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
-    if normalise is None:
-        raise ValueError("the network does not know how its input was normalised: train it with a Learner, "
-                         "or pass normalise=Normalise(...)")

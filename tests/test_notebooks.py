@@ -104,6 +104,14 @@ def test_exported_cells_are_tested(name):
     assert tests[-1] > definitions[-1], "the last exported definition is not tested"
 
 
+@source_page
+def test_the_site_shows_the_source(name):
+    "`exports` shows a definition on the site, `export` hides it; imports may be hidden."
+    hidden = [cell["source"] for cell in cells(name, "code") if re.match(r"#\s*\|\s*export\b", cell["source"])]
+    shown = [source for source in hidden if not re.search(r"^(def|class|@|\w+\s*=)", source, re.M)]
+    assert hidden == shown, "begin these cells with `#| exports`"
+
+
 @page
 def test_first_cell_is_title_and_subtitle_only(name):
     "What else stands in that cell is lost on the site."
