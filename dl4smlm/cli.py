@@ -18,7 +18,7 @@ import typer
 
 import dl4smlm as smlm
 
-# %% ../nbs/26_cli.ipynb #e70edb21
+# %% ../nbs/26_cli.ipynb #9f6c6a59
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 @app.callback()
@@ -35,7 +35,7 @@ PixelNm = Annotated[float | None, _option("Size of a camera pixel in nm; without
 Threshold = Annotated[float, _option("Least confidence of a molecule: emitters around a peak, 1 for a sure one.")]
 RadiusNm = Annotated[float, _option("Molecules of one frame are further apart than this, nm.")]
 
-# %% ../nbs/26_cli.ipynb #a134d62e
+# %% ../nbs/26_cli.ipynb #fcff6d99
 def main(
     arguments:list[str]|None=None, # What was typed after `dl4smlm`; None to take it from the shell
 ) -> None: # Ends the program: status 0 when all is well, 2 when what was asked for cannot be done
@@ -53,7 +53,7 @@ def _stop(message):
     print(f"dl4smlm: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
-# %% ../nbs/26_cli.ipynb #e545a5b3
+# %% ../nbs/26_cli.ipynb #131e2cc2
 @app.command("demo")
 def _demo(
     out: Out = Path("demo"),
@@ -75,7 +75,7 @@ Jaccard          {scores['jaccard']:10.3f}               molecules found, within
 RMSE, nm         {scores['rmse_nm']:10.1f}               how far they are off
 Look at {out/'figure.png'}. It took {scores['seconds']:.0f} s.""")
 
-# %% ../nbs/26_cli.ipynb #072f4e35
+# %% ../nbs/26_cli.ipynb #63567a7a
 @app.command("simulate")
 def _simulate(
     out: Out,
@@ -106,7 +106,7 @@ def _simulate(
         (folder/"settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     print(f"{len(movie)} frames with {len(truth)} emitters in {out}")
 
-# %% ../nbs/26_cli.ipynb #44c70e1f
+# %% ../nbs/26_cli.ipynb #523155d7
 @app.command("train")
 def _train(
     movie: Annotated[Path, _option("Movie to learn from: a TIFF stack.")],
@@ -144,7 +144,7 @@ def _pixel_nm(given, movie):
         raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, the camera pixel in nm")
     return given or movie.pixel_nm
 
-# %% ../nbs/26_cli.ipynb #e094405f
+# %% ../nbs/26_cli.ipynb #bb3cd86e
 @app.command("reconstruct")
 def _reconstruct(
     movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
@@ -154,6 +154,7 @@ def _reconstruct(
     threshold: Threshold = 0.2,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
+    seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
@@ -161,6 +162,7 @@ def _reconstruct(
 
     Writes reconstruction.tif and localizations.csv."""
 
+    smlm.set_seed(seed)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
         net = smlm.load_model(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
@@ -172,7 +174,7 @@ def _reconstruct(
         if keep_frames: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
     print(f"{len(found)} molecules in {len(stack)} frames, on a grid of {density.pixel_nm:g} nm, in {out}")
 
-# %% ../nbs/26_cli.ipynb #f8b50072
+# %% ../nbs/26_cli.ipynb #8d9ac0e9
 @app.command("localize")
 def _localize(
     densities: Annotated[Path, typer.Argument(help="Emitters per super-resolution pixel: a TIFF stack.")],
@@ -192,7 +194,7 @@ def _localize(
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 
-# %% ../nbs/26_cli.ipynb #af66b92d
+# %% ../nbs/26_cli.ipynb #2520b6ff
 @app.command("evaluate")
 def _evaluate(
     found: Annotated[Path, typer.Argument(help="Localizations: a ThunderSTORM table (CSV).")],
@@ -209,7 +211,7 @@ def _evaluate(
     values = {name: getattr(scores, name) for name in ("jaccard", "precision", "recall")} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
-# %% ../nbs/26_cli.ipynb #0225ddf6
+# %% ../nbs/26_cli.ipynb #8bcfb70d
 @app.command("info")
 def _info(
     path: Annotated[Path | None, typer.Argument(help="A bundle, a movie, a table; or nothing.")] = None,
@@ -224,7 +226,7 @@ def _info(
     width = max(len(name) for name, _ in lines)
     for name, value in lines: print(f"{name:{width}}  {value}")
 
-# %% ../nbs/26_cli.ipynb #17185392
+# %% ../nbs/26_cli.ipynb #bdefb671
 def _about_installation():
     import torch
 
