@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from .core import make_emitters, pick_device
 from .losses import gaussian_kernel
 
-# %% ../nbs/21_localize.ipynb #4c24fb6b
+# %% ../nbs/21_localize.ipynb #f2cd7775
 def _shifts(image, radius_px, axis):
     pad = (radius_px, radius_px) if axis == -1 else (0, 0, radius_px, radius_px)
     padded = F.pad(image, pad)  # nothing beyond the border
@@ -31,7 +31,7 @@ def _is_peak(image, radius_px):
     above, below = (reduce(torch.maximum, part) for part in (along_column[:radius_px], along_column[radius_px+1:]))
     return (image > above) & (image > left) & (image >= right) & (image >= below)
 
-# %% ../nbs/21_localize.ipynb #2ac4d2fa
+# %% ../nbs/21_localize.ipynb #f8945d86
 def find_peaks(
     density:Tensor, # Emitters per super-resolution pixel, (N, rH, rW)
     floor:float=0.1, # Least confidence to keep: emitters around the peak
@@ -54,7 +54,7 @@ def find_peaks(
     along_x, along_y = ((window.sum(axis)*step).sum(1)/total for axis in (1, 2))
     return torch.stack([image, col + 0.5 + along_x, row + 0.5 + along_y, total], 1)[keep]
 
-# %% ../nbs/21_localize.ipynb #e698e4cc
+# %% ../nbs/21_localize.ipynb #7e407dde
 def peaks_to_table(
     peaks, # One row a peak, (n, 4): frame, x and y in super-resolution pixels, confidence
     pixel_nm:float, # Size of a super-resolution pixel in nm
@@ -72,12 +72,12 @@ def radius_in_pixels(
         raise ValueError(f"radius_nm and pixel_nm must be greater than 0, got {radius_nm} and {pixel_nm}")
     return max(1, round(radius_nm/pixel_nm))
 
-# %% ../nbs/21_localize.ipynb #99171c39
+# %% ../nbs/21_localize.ipynb #3e733f82
 def localize(
     density, # Emitters per super-resolution pixel, (T, rH, rW) or (rH, rW), or what `reconstruct` returned
     pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where the density knows it
     threshold:float=0.2, # Least confidence of a molecule, in emitters
-    radius_nm:float=30., # Molecules of one frame are further apart than this
+    radius_nm:float|None=None, # Molecules of one frame are further apart than this; None for 30, or as reconstructed
     device:str|torch.device="auto", # Where to look for peaks
     progress:bool=False, # Show a progress bar
 ) -> pd.DataFrame: # frame, x_nm, y_nm, confidence
@@ -85,11 +85,11 @@ def localize(
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
     if pixel_nm is None:
         raise ValueError("the pixel size is missing: give pixel_nm=, the camera's pixel divided by the upscale")
-    if hasattr(density, "peaks"): return _from_peaks(density, pixel_nm, threshold)
+    if hasattr(density, "peaks"): return _from_peaks(density, pixel_nm, threshold, radius_nm)
     frames = density[None] if len(density.shape) == 2 else density
     if len(frames.shape) != 3:
         raise ValueError(f"a density has the shape (T, rH, rW) or (rH, rW), got {tuple(density.shape)}")
-    radius_px = radius_in_pixels(radius_nm, pixel_nm)
+    radius_px = radius_in_pixels(30. if radius_nm is None else radius_nm, pixel_nm)
     peaks = [find_peaks(part, threshold, radius_px).cpu() + torch.tensor([start, 0, 0, 0])
              for start, part in _blocks(frames, pick_device(device), progress)]
     return peaks_to_table(torch.cat([torch.zeros(0, 4), *peaks]), pixel_nm)
@@ -102,7 +102,10 @@ def _blocks(frames, device, progress):
             yield start, part
             bar.update(len(part))
 
-def _from_peaks(reconstruction, pixel_nm, threshold):
+def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm):
+    if radius_nm not in (None, reconstruction.radius_nm):
+        raise ValueError(f"peaks were sought with radius_nm={reconstruction.radius_nm}: "
+                         f"reconstruct again with radius_nm={radius_nm}")
     if threshold < reconstruction.floor:
         raise ValueError(f"only molecules of confidence {reconstruction.floor} and more were kept: "
                          f"reconstruct again with floor={threshold}, or raise the threshold")

@@ -57,13 +57,14 @@ def predict_tiled(
 
 def _times(span, r): return slice(r*span.start, r*span.stop)
 
-# %% ../nbs/23_reconstruct.ipynb #9b86205d
+# %% ../nbs/23_reconstruct.ipynb #fcaa1326
 @dataclass(frozen=True)
 class Reconstruction:
     "What is left of a movie after a network has seen it."
     image:np.ndarray # Sum over all frames, in emitters per super-resolution pixel, float32, (rH, rW)
     peaks:np.ndarray # One row a peak, (n, 4): frame, x and y in super-resolution pixels, confidence
     floor:float # Peaks below this confidence were not kept
+    radius_nm:float # Peaks of one frame are further apart than this
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
     frames:np.ndarray|None=None # The density of every frame, (T, rH, rW), if it was asked for
 
@@ -79,7 +80,7 @@ def _check(movie, normalise):
         raise ValueError("the network does not know how its input was normalised: train it with a Learner, "
                          "or pass normalise=Normalise(...)")
 
-# %% ../nbs/23_reconstruct.ipynb #dcb16193
+# %% ../nbs/23_reconstruct.ipynb #0e6928e5
 def reconstruct(
     model:EmitterNet, # A trained network
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
@@ -113,4 +114,4 @@ def reconstruct(
             if keep_frames: frames[start:start + block] = density.cpu()
             bar.update(len(counts))
     table = np.frombuffer(peaks, np.float32).reshape(-1, 4)
-    return Reconstruction(image.cpu().numpy(), table, floor, pixel_nm/r if pixel_nm else None, frames)
+    return Reconstruction(image.cpu().numpy(), table, floor, radius_nm, pixel_nm/r if pixel_nm else None, frames)
