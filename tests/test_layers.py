@@ -7,10 +7,10 @@ from project import PACKAGE, modules
 
 RANKS = [
     "core losses metrics layers",
-    "viz psf camera structures io tables models.contract localize",
-    "simulate data learner evaluate models.deepstorm models.fidstorm models.srcnn",
-    "models.skipstorm models.ustorm models.drlstorm fuse",
-    "models.zoo reconstruct",
+    "viz psf camera structures background blinking io tables models.contract localize render resolution",
+    "simulate data learner evaluate formats bound models.deepstorm models.fidstorm models.srcnn",
+    "live callbacks models.skipstorm models.ustorm models.drlstorm fuse",
+    "models.zoo reconstruct microscope calibrate",
     "bundle distill",
     "demo compare",
     "cli",
