@@ -230,6 +230,8 @@ def _set_precision(net, dtype):
         convolve.weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
 
 # %% ../nbs/20b_fuse.ipynb #5decfeb4
+_NOTES = ("normalise", "pixel_nm", "config", "threshold", "calibration")
+
 class FusedNet(EmitterNet):
     "A network for inference only, made by `fuse`: the same function as the network it was made from."
     def __init__(self,
@@ -238,7 +240,7 @@ class FusedNet(EmitterNet):
         dtype:torch.dtype, # Precision of the layers inside
     ):
         super().__init__(model.upscale, model.reach_px, model.period_px)
-        self.normalise, self.pixel_nm, self.config = model.normalise, model.pixel_nm, model.config
+        for note in _NOTES: setattr(self, note, getattr(model, note))
         self.body, self.dtype = body, dtype
 
     def forward(self,

@@ -79,12 +79,12 @@ def test_never_more_work(name, upscale):
 @pytest.mark.parametrize("name", list_models())
 def test_keeps_what_the_contract_promises(name):
     model = ready(name, 4)
-    model.pixel_nm, model.normalise = 107., object()
+    model.pixel_nm, model.normalise, model.threshold, model.calibration = 107., object(), 0.3, {"a": 1}
     before = {key: value.clone() for key, value in model.state_dict().items()}
     fused = fuse(model.train())
     assert model.training and not fused.training
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    for promise in ("upscale", "reach_px", "period_px", "pixel_nm", "normalise", "config"):
+    for promise in ("upscale", "reach_px", "period_px", "pixel_nm", "normalise", "config", "threshold", "calibration"):
         assert getattr(fused, promise) is getattr(model, promise) or getattr(fused, promise) == getattr(model, promise)
     assert not any(p.requires_grad for p in fused.parameters())
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in fused.modules())

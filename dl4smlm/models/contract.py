@@ -23,6 +23,8 @@ class EmitterNet(nn.Module):
     normalise = None # How counts become its input, set by the Learner
     pixel_nm = None # Camera pixel of its training data in nm, set by the Learner
     config = None # Name and arguments it was created with, set by create_model
+    threshold = None # Confidence above which a peak of its map is called a molecule, found on frames with a known truth
+    calibration = None # What its confidence means: how likely a peak is a molecule, and how far off in nm
 
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16
