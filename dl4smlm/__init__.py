@@ -22,6 +22,7 @@ _MODULES = {
     "models.contract": "EmitterNet check_model",
     "models.zoo": "create_model list_models model_table",
     "localize": "localize",
+    "render": "render render_colour save_picture show_localizations show_overlay",
     "evaluate": "evaluate match test_model",
     "fuse": "export_onnx fuse",
     "reconstruct": "reconstruct",

@@ -149,12 +149,13 @@ def draw_positions(
     shape:tuple[int, int], # Height and width of the image in pixels
     pixel_nm:float, # Size of its pixels in nm
     blur_px:float=1., # Standard deviation of the blur in pixels; 0 for none
+    weight=1., # What each position counts: one number, or one for each
 ) -> np.ndarray: # Positions per pixel, (H, W)
     "Count positions in pixels and blur the counts; positions outside the image are left out."
     row, col = (np.floor(np.asarray(table[name], dtype=float)/pixel_nm).astype(int) for name in ("y_nm", "x_nm"))
     inside = (row >= 0) & (row < shape[0]) & (col >= 0) & (col < shape[1])
     image = np.zeros(shape)
-    np.add.at(image, (row[inside], col[inside]), 1)
+    np.add.at(image, (row[inside], col[inside]), np.broadcast_to(weight, len(row))[inside])
     return _blur(image, blur_px)
 
 # %% ../nbs/01_viz.ipynb #3034ce2c

@@ -7,11 +7,11 @@ from project import PACKAGE, modules
 
 RANKS = [
     "core losses metrics layers",
-    "viz psf camera structures background blinking io tables models.contract localize render resolution",
-    "simulate data learner evaluate formats bound models.deepstorm models.fidstorm models.srcnn",
+    "viz psf camera structures background blinking io tables models.contract localize resolution",
+    "simulate data learner evaluate render formats bound models.deepstorm models.fidstorm models.srcnn",
     "live callbacks models.skipstorm models.ustorm models.drlstorm fuse",
-    "models.zoo reconstruct microscope calibrate",
-    "bundle distill",
+    "models.zoo reconstruct microscope",
+    "bundle calibrate distill",
     "demo compare",
     "cli",
 ]
