@@ -16,6 +16,7 @@ _MODULES = {
     "io": "open_movie read_image save_image save_movie",
     "tables": "read_localizations save_localizations",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
+    "live": "LiveSimulation",
     "losses": "L1L2Loss",
     "metrics": "image_scores nmse ssim",
     "learner": "Learner",

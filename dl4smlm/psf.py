@@ -81,11 +81,20 @@ class GaussianPSF:
     ) -> Tensor: # Expected photons in each pixel, (T, H, W)
         "Draw the light of all emitters; a column `sigma_nm` gives each spot its own width."
         _check_light(emitters, shape, pixel_nm)
-        columns = [emitters["x_nm"]/pixel_nm, emitters["y_nm"]/pixel_nm, emitters["photons"],
-                   emitters.get("sigma_nm", pd.Series(self.sigma_nm, emitters.index))/pixel_nm]
-        x, y, photons, sigma = (torch.tensor(c.to_numpy(), dtype=torch.float32, device=device) for c in columns)
+        columns = {name: torch.tensor(emitters[name].to_numpy(), dtype=torch.float32, device=device)
+                   for name in ("x_nm", "y_nm", "photons", "sigma_nm") if name in emitters}
         frame = torch.tensor(emitters["frame"].to_numpy(), dtype=torch.int64, device=device)
-        return render_gaussians(frame, x, y, photons, sigma, shape)
+        return self.draw({"frame": frame, **columns}, shape, pixel_nm)
+
+    def draw(self,
+        emitters:dict[str, Tensor], # Columns of the table, on the device to compute on
+        shape:tuple[int, int, int], # T, H, W of the movie
+        pixel_nm:float, # Size of a camera pixel in nm
+    ) -> Tensor: # Expected photons in each pixel, (T, H, W)
+        "Draw the light of emitters that are tensors already, without asking whether they make sense."
+        x, y = emitters["x_nm"]/pixel_nm, emitters["y_nm"]/pixel_nm
+        sigma = emitters.get("sigma_nm", torch.full_like(x, self.sigma_nm))/pixel_nm
+        return render_gaussians(emitters["frame"], x, y, emitters["photons"], sigma, shape)
 
 # %% ../nbs/02_psf.ipynb #946816d5
 def _check_light(

@@ -23,7 +23,9 @@ class Uniform:
     ) -> Tensor: # x and y in nm, (n, 2)
         "Draw positions with the same density everywhere."
         height, width = field_nm
-        return torch.rand(n, 2, generator=generator)*torch.tensor([float(width), float(height)])
+        device = generator.device if generator else None
+        corner = torch.tensor([float(width), float(height)], device=device)
+        return torch.rand(n, 2, generator=generator, device=device)*corner
 
 # %% ../nbs/04_structures.ipynb #9931700f
 def draw_filament(
@@ -74,11 +76,12 @@ class Filaments:
         if not all(math.isclose(a, b) for a, b in zip(field_nm, self.field_nm, strict=True)):
             raise ValueError(f"these filaments were drawn for a field of {self.field_nm} nm, got {tuple(field_nm)}: "
                              "make others with this field_nm")
-        piece = torch.randint(len(self.steps), (n,), generator=generator)
-        along, around = torch.rand(2, n, 1, generator=generator)
-        step = self.steps[piece]
+        device = generator.device if generator else None
+        piece = torch.randint(len(self.steps), (n,), generator=generator, device=device)
+        along, around = torch.rand(2, n, 1, generator=generator, device=device)
+        step, start = self.steps.to(device)[piece], self.starts.to(device)[piece]
         across = torch.stack([-step[:, 1], step[:, 0]], 1)/step.norm(dim=1, keepdim=True)
-        place = self.starts[piece] + along*step + self.thickness_nm/2*torch.sin(2*math.pi*around)*across
+        place = start + along*step + self.thickness_nm/2*torch.sin(2*math.pi*around)*across
         return _fold_back(place, field_nm)
 
 # %% ../nbs/04_structures.ipynb #c5d31c09
@@ -87,6 +90,6 @@ def _fold_back(
     field_nm:tuple[float, float], # Height and width of the field in nm
 ) -> Tensor: # The same, those outside mirrored at the border
     "Mirror positions a little outside the field into it."
-    corner = torch.tensor([float(field_nm[1]), float(field_nm[0])])
+    corner = torch.tensor([float(field_nm[1]), float(field_nm[0])], device=place.device)
     place = corner - (corner - place.abs()).abs()
-    return place.clamp(min=0).minimum(torch.nextafter(corner, torch.zeros(2)))
+    return place.clamp(min=0).minimum(torch.nextafter(corner, torch.zeros_like(corner)))
