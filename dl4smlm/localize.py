@@ -32,36 +32,80 @@ def _is_peak(image, radius_px):
     return (image > above) & (image > left) & (image >= right) & (image >= below)
 
 # %% ../nbs/21_localize.ipynb #f8945d86
+def _smooth(image, radius_px, sigma_px):
+    weights = gaussian_kernel(2*radius_px + 1, sigma_px).tolist()
+    for axis in (-1, -2):
+        image = sum(weight*part for weight, part in zip(weights, _shifts(image, radius_px, axis)))
+    return image
+
+def _window(place, radius_px):
+    "Index of the square of pixels around each place, in an image with `radius_px` pixels added on every side."
+    image, row, col = place
+    step = torch.arange(2*radius_px + 1, device=image.device)
+    return image[:, None, None], (row[:, None] + step)[:, :, None], (col[:, None] + step)[:, None, :]
+
+def _places(density, least, radius_px):
+    "Image, row and column of the peaks whose square holds at least so much."
+    smooth = _smooth(density, radius_px, radius_px/2)
+    place = (_is_peak(smooth, radius_px) & (smooth > least/(4*radius_px + 2)**2)).nonzero(as_tuple=True)
+    total = F.pad(density, (radius_px,)*4)[_window(place, radius_px)].sum((1, 2))
+    return [index[total >= least] for index in place]
+
+# %% ../nbs/21_localize.ipynb #1ae10977
+def _shares(density, place, reach_px):
+    "Give each peak its part of the density around it, (n, k, k)."
+    along = gaussian_kernel(2*reach_px + 1, reach_px/3).to(density)
+    weight = (along[:, None]*along).expand(len(place[0]), -1, -1)
+    padded, window = F.pad(density, (reach_px,)*4), _window(place, reach_px)
+    claims = torch.zeros_like(padded).index_put_(window, weight, accumulate=True)
+    return padded[window]*weight/claims[window]
+
+# %% ../nbs/21_localize.ipynb #92757bac
+def _gravity(profile):
+    step = torch.arange(profile.shape[1], device=profile.device) - profile.shape[1]//2
+    return (profile*step).sum(1)/profile.sum(1)
+
+def _fit(profile):
+    half = profile.shape[1]//2
+    kernel = gaussian_kernel(2*half + 1, half/2).to(profile)
+    smooth = F.conv1d(profile[:, None], kernel[None, None], padding=half)[:, 0]
+    top = smooth[:, 1:-1].argmax(1, keepdim=True) + 1
+    before, middle, after = (smooth.gather(1, top + step)[:, 0].log() for step in (-1, 0, 1))
+    return top[:, 0] - half + (before - after)/(2*(before - 2*middle + after))
+
+def _spread(share, x, y):
+    step = torch.arange(share.shape[1], device=share.device) - share.shape[1]//2
+    square = (step - x[:, None]).square()[:, None, :] + (step - y[:, None]).square()[:, :, None]
+    return ((share*square).sum((1, 2))/share.sum((1, 2))/2).sqrt()
+
+# %% ../nbs/21_localize.ipynb #f4bef851
+_FAINT = 0.1  # peaks whose square holds less take no share of what lies around them
+
 def find_peaks(
     density:Tensor, # Emitters per super-resolution pixel, (N, rH, rW)
     floor:float=0.1, # Least confidence to keep: emitters around the peak
-    radius_px:int=2, # Peaks are further apart than this, and the density up to this far is summed
-) -> Tensor: # One row a peak, (n, 4): image, x and y in pixels from the outer corner, confidence
-    "Find the places where density gathers, with its sum and its centre of gravity."
-    density, side = density.clamp(min=0), 2*radius_px + 1
-    smooth = density
-    for axis in (-1, -2):
-        weights = gaussian_kernel(side, radius_px/2).tolist()
-        smooth = sum(weight*part for weight, part in zip(weights, _shifts(smooth, radius_px, axis)))
-    candidate = _is_peak(smooth, radius_px) & (smooth > floor/(2*side)**2)
-    image, row, col = candidate.nonzero(as_tuple=True)
-    step = torch.arange(-radius_px, radius_px + 1, device=density.device)
-    padded = F.pad(density, (radius_px,)*4)
-    rows, cols = (place[:, None] + radius_px + step for place in (row, col))
-    window = padded[image[:, None, None], rows[:, :, None], cols[:, None, :]]
-    total = window.sum((1, 2))
-    keep = total >= floor
-    along_x, along_y = ((window.sum(axis)*step).sum(1)/total for axis in (1, 2))
-    return torch.stack([image, col + 0.5 + along_x, row + 0.5 + along_y, total], 1)[keep]
+    radius_px:int=2, # Peaks are further apart than this along an axis; each is given its share up to twice as far
+    centre:str="gravity", # The place of a peak: centre of "gravity" of its share, or "fit" of a Gaussian to its top
+) -> Tensor: # One row a peak, (n, 5): image, x and y in pixels from the outer corner, confidence, spread in pixels
+    "Find the places where density gathers: how much, where, and how spread."
+    ways = {"gravity": _gravity, "fit": _fit}
+    if centre not in ways: raise ValueError(f"centre must be one of {', '.join(ways)}, got {centre!r}")
+    density = density.clamp(min=0)
+    image, row, col = place = _places(density, min(floor, _FAINT), radius_px)
+    share = _shares(density, place, 2*radius_px)
+    confidence, (x, y) = share.sum((1, 2)), (ways[centre](share.sum(axis)) for axis in (1, 2))
+    peaks = torch.stack([image, col + 0.5 + x, row + 0.5 + y, confidence, _spread(share, x, y)], 1)
+    return peaks[confidence >= floor]
 
 # %% ../nbs/21_localize.ipynb #7e407dde
 def peaks_to_table(
-    peaks, # One row a peak, (n, 4): frame, x and y in super-resolution pixels, confidence
+    peaks, # One row a peak, (n, 5): frame, x and y in super-resolution pixels, confidence, spread in pixels
     pixel_nm:float, # Size of a super-resolution pixel in nm
-) -> pd.DataFrame: # frame, x_nm, y_nm, confidence
+) -> pd.DataFrame: # frame, x_nm, y_nm, confidence, spread_nm
     "Turn peaks into a table of localizations."
-    frame, x_px, y_px, confidence = np.asarray(peaks, dtype=float).T
-    return make_emitters(frame, x_px*pixel_nm, y_px*pixel_nm, confidence=confidence).drop(columns="photons")
+    frame, x_px, y_px, confidence, spread_px = np.asarray(peaks, dtype=float).T
+    columns = {"confidence": confidence, "spread_nm": spread_px*pixel_nm}
+    return make_emitters(frame, x_px*pixel_nm, y_px*pixel_nm, **columns).drop(columns="photons")
 
 def radius_in_pixels(
     radius_nm:float, # A distance in nm
@@ -76,23 +120,26 @@ def radius_in_pixels(
 def localize(
     density, # Emitters per super-resolution pixel, (T, rH, rW) or (rH, rW), or what `reconstruct` returned
     pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where the density knows it
-    threshold:float=0.2, # Least confidence of a molecule, in emitters
+    threshold:float|None=None, # Least confidence of a molecule, in emitters; None for the network's own, else 0.2
     radius_nm:float|None=None, # Molecules of one frame are further apart than this; None for 30, or as reconstructed
     device:str|torch.device="auto", # Where to look for peaks
     progress:bool=False, # Show a progress bar
-) -> pd.DataFrame: # frame, x_nm, y_nm, confidence
+    centre:str="gravity", # The place of a molecule: centre of "gravity" of its share, or "fit" to its top
+) -> pd.DataFrame: # frame, x_nm, y_nm, confidence, spread_nm
     "List the molecules in a density, frame by frame."
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
     if pixel_nm is None:
         raise ValueError("the pixel size is missing: give pixel_nm=, the camera's pixel divided by the upscale")
-    if hasattr(density, "peaks"): return _from_peaks(density, pixel_nm, threshold, radius_nm)
+    known = getattr(density, "threshold", None)
+    threshold = threshold if threshold is not None else 0.2 if known is None else known
+    if hasattr(density, "peaks"): return _from_peaks(density, pixel_nm, threshold, radius_nm, centre)
     frames = density[None] if len(density.shape) == 2 else density
     if len(frames.shape) != 3:
         raise ValueError(f"a density has the shape (T, rH, rW) or (rH, rW), got {tuple(density.shape)}")
     radius_px = radius_in_pixels(30. if radius_nm is None else radius_nm, pixel_nm)
-    peaks = [find_peaks(part, threshold, radius_px).cpu() + torch.tensor([start, 0, 0, 0])
+    peaks = [find_peaks(part, threshold, radius_px, centre).cpu() + torch.tensor([start, 0, 0, 0, 0])
              for start, part in _blocks(frames, pick_device(device), progress)]
-    return peaks_to_table(torch.cat([torch.zeros(0, 4), *peaks]), pixel_nm)
+    return peaks_to_table(torch.cat([torch.zeros(0, 5), *peaks]), pixel_nm)
 
 def _blocks(frames, device, progress):
     block = max(1, 2**22 // (frames.shape[1]*frames.shape[2]))
@@ -102,7 +149,10 @@ def _blocks(frames, device, progress):
             yield start, part
             bar.update(len(part))
 
-def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm):
+def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm, centre):
+    if centre != "gravity":
+        raise ValueError(f"a reconstruction keeps centres of gravity only: for centre={centre!r}, reconstruct with "
+                         "keep_frames=True and localize its frames")
     if radius_nm not in (None, reconstruction.radius_nm):
         raise ValueError(f"peaks were sought with radius_nm={reconstruction.radius_nm}: "
                          f"reconstruct again with radius_nm={radius_nm}")

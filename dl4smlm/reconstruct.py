@@ -62,7 +62,7 @@ def _times(span, r): return slice(r*span.start, r*span.stop)
 class Reconstruction:
     "What is left of a movie after a network has seen it."
     image:np.ndarray # Sum over all frames, in emitters per super-resolution pixel, float32, (rH, rW)
-    peaks:np.ndarray # One row a peak, (n, 4): frame, x and y in super-resolution pixels, confidence
+    peaks:np.ndarray # One row a peak, (n, 5): frame, x and y in super-resolution pixels, confidence, spread in pixels
     floor:float # Peaks below this confidence were not kept
     radius_nm:float # Peaks of one frame are further apart than this
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
@@ -110,8 +110,8 @@ def reconstruct(
             counts = torch.from_numpy(np.asarray(movie[start:start + block], dtype=np.float32)).to(device)
             density = predict_tiled(model, normalise(counts)[:, None], tile_px)
             image += density.sum(0)
-            peaks += (find_peaks(density, floor, radius_px).cpu() + torch.tensor([start, 0, 0, 0])).numpy().tobytes()
+            peaks += (find_peaks(density, floor, radius_px).cpu() + torch.tensor([start, 0, 0, 0, 0])).numpy().tobytes()
             if keep_frames: frames[start:start + block] = density.cpu()
             bar.update(len(counts))
-    table = np.frombuffer(peaks, np.float32).reshape(-1, 4)
+    table = np.frombuffer(peaks, np.float32).reshape(-1, 5)
     return Reconstruction(image.cpu().numpy(), table, floor, radius_nm, pixel_nm/r if pixel_nm else None, frames)
