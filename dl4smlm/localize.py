@@ -117,6 +117,28 @@ def radius_in_pixels(
     return max(1, round(radius_nm/pixel_nm))
 
 # %% ../nbs/21_localize.ipynb #3e733f82
+def _blocks(frames, device, progress):
+    block = max(1, 2**22 // (frames.shape[1]*frames.shape[2]))
+    with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
+        for start in range(0, len(frames), block):
+            part = torch.as_tensor(frames[start:start+block]).to(device, torch.float32)
+            yield start, part
+            bar.update(len(part))
+
+def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm, centre):
+    if centre != "gravity":
+        raise ValueError(f"a reconstruction keeps centres of gravity only: for centre={centre!r}, reconstruct with "
+                         "keep_frames=True and localize its frames")
+    if radius_nm not in (None, reconstruction.radius_nm):
+        raise ValueError(f"peaks were sought with radius_nm={reconstruction.radius_nm}: "
+                         f"reconstruct again with radius_nm={radius_nm}")
+    if threshold < reconstruction.floor:
+        raise ValueError(f"only molecules of confidence {reconstruction.floor} and more were kept: "
+                         f"reconstruct again with floor={threshold}, or raise the threshold")
+    peaks = reconstruction.peaks
+    return peaks_to_table(peaks[peaks[:, 3] >= threshold], pixel_nm)
+
+# %% ../nbs/21_localize.ipynb #e15585c4
 def localize(
     density, # Emitters per super-resolution pixel, (T, rH, rW) or (rH, rW), or what `reconstruct` returned
     pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where the density knows it
@@ -140,24 +162,3 @@ def localize(
     peaks = [find_peaks(part, threshold, radius_px, centre).cpu() + torch.tensor([start, 0, 0, 0, 0])
              for start, part in _blocks(frames, pick_device(device), progress)]
     return peaks_to_table(torch.cat([torch.zeros(0, 5), *peaks]), pixel_nm)
-
-def _blocks(frames, device, progress):
-    block = max(1, 2**22 // (frames.shape[1]*frames.shape[2]))
-    with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
-        for start in range(0, len(frames), block):
-            part = torch.as_tensor(frames[start:start+block]).to(device, torch.float32)
-            yield start, part
-            bar.update(len(part))
-
-def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm, centre):
-    if centre != "gravity":
-        raise ValueError(f"a reconstruction keeps centres of gravity only: for centre={centre!r}, reconstruct with "
-                         "keep_frames=True and localize its frames")
-    if radius_nm not in (None, reconstruction.radius_nm):
-        raise ValueError(f"peaks were sought with radius_nm={reconstruction.radius_nm}: "
-                         f"reconstruct again with radius_nm={radius_nm}")
-    if threshold < reconstruction.floor:
-        raise ValueError(f"only molecules of confidence {reconstruction.floor} and more were kept: "
-                         f"reconstruct again with floor={threshold}, or raise the threshold")
-    peaks = reconstruction.peaks
-    return peaks_to_table(peaks[peaks[:, 3] >= threshold], pixel_nm)
