@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import platform
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -225,15 +226,23 @@ def _evaluate(
     found: Annotated[Path, typer.Argument(help="Localizations: a ThunderSTORM table (CSV).")],
     truth: Annotated[Path, typer.Argument(help="True emitters: a ThunderSTORM table (CSV).")],
     radius_nm: Annotated[float, _option("Largest distance of a localization from its emitter, nm.")] = 250.,
+    border_nm: Annotated[float, _option("Leave out a margin of this width before pairs are made, nm.")] = 0.,
+    field_nm: Annotated[tuple[float, float] | None, _option("Height and width of the field, nm; for a border.")] = None,
+    min_photons: Annotated[str, _option("Leave out emitters with no more photons: a number, or quartile.")] = "0",
+    optimal: Annotated[bool, _option("As many pairs as possible, instead of the closest first.", "--optimal")] = False,
     as_json: Annotated[bool, _option("Print JSON, for other programs.", "--json")] = False,
 ):
     """Compare localizations with the truth.
 
-    Prints Jaccard, precision, recall, RMSE in nm and bias in nm; writes nothing."""
+    Prints Jaccard, precision, recall, RMSE in nm, bias in nm and efficiency; writes nothing. The SMLM challenge of
+    2016 uses --border-nm 450 --field-nm 6400 6400, once as it is and once with --min-photons quartile."""
 
-    scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm)
+    photons = float(min_photons) if re.fullmatch(r"\d+(\.\d*)?", min_photons) else min_photons
+    scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm, border_nm,
+                           field_nm, photons, optimal)
     if not as_json: return print(scores)
-    values = {name: getattr(scores, name) for name in ("jaccard", "precision", "recall")} | dataclasses.asdict(scores)
+    names = ("jaccard", "precision", "recall", "f1", "efficiency")
+    values = {name: getattr(scores, name) for name in names} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
 # %% ../nbs/26_cli.ipynb #8bcfb70d

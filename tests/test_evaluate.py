@@ -1,0 +1,129 @@
+"The molecule measures against a second, plain way to each of them, on random tables."
+import math
+from itertools import permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dl4smlm.core import make_emitters
+from dl4smlm.evaluate import evaluate, match, outcomes, score_curve
+
+FIELD, RADIUS = (1200, 1600), 250
+# Whole numbers, so that equal distances are frequent and exact, and points fall on the border and on the radius.
+molecule = st.tuples(st.integers(0, 2), st.integers(0, 16).map(lambda n: 100*n), st.integers(0, 12).map(lambda n: 100*n),
+                     st.integers(0, 5).map(lambda n: 500*n + 100))
+molecules = st.lists(molecule, max_size=14)
+
+
+def table(rows):
+    "A table of emitters from rows of frame, x, y and photons."
+    return make_emitters(*np.array(rows, dtype=float).reshape(-1, 4).T)
+
+
+def pair_up(found, truth):
+    "Follow the words of the protocol: the smallest distance of all, strike out both, again."
+    pairs, found, truth = [], dict(enumerate(found)), dict(enumerate(truth))
+    while True:
+        choices = [(math.dist(a[1:3], b[1:3]), j, i) for i, a in found.items() for j, b in truth.items() if a[0] == b[0]]
+        if not choices or min(choices)[0] > RADIUS: return pairs
+        _, j, i = min(choices)
+        pairs.append((found.pop(i), truth.pop(j)))
+
+
+def protocol(found, truth, border, min_photons):
+    "True positives, false positives, false negatives and the sum of squared distances, in plain Python."
+    def inside(row): return border == 0 or all(border < p < size - border for p, size in zip(row[1:3], FIELD[::-1]))
+    found, truth = [row for row in found if inside(row)], [row for row in truth if inside(row)]
+    pairs = pair_up(found, truth)
+    kept = [(a, b) for a, b in pairs if b[3] > min_photons]
+    dim = sum(row[3] <= min_photons for row in truth)
+    squares = sum((a[1] - b[1])**2 + (a[2] - b[2])**2 for a, b in kept)
+    return len(kept), len(found) - len(pairs), len(truth) - dim - len(kept), squares
+
+
+@settings(max_examples=100, deadline=None)
+@given(molecules, molecules, st.sampled_from([0, 300, 450]), st.sampled_from([0, 600, 1100]))
+def test_protocol_in_plain_python(found, truth, border, min_photons):
+    scores = evaluate(table(found), table(truth), RADIUS, border, FIELD, min_photons)
+    hits, invented, missed, squares = protocol(found, truth, border, min_photons)
+    assert (scores.true_positives, scores.false_positives, scores.false_negatives) == (hits, invented, missed)
+    if not hits: assert math.isnan(scores.rmse_nm) and math.isnan(scores.efficiency)
+    else:
+        jaccard, rmse = 100*hits/(hits + invented + missed), math.sqrt(squares/hits)
+        assert scores.rmse_nm == pytest.approx(rmse)
+        assert scores.efficiency == pytest.approx(100 - math.sqrt((100 - jaccard)**2 + rmse**2))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(molecule, max_size=5), st.lists(molecule, max_size=5))
+def test_optimal_beats_every_other_way_to_pair(found, truth):
+    if len(found) > len(truth): found, truth = truth, found
+    def cost(a, b): return math.dist(a[1:3], b[1:3]) if a[0] == b[0] else math.inf
+    def worth(partners):
+        near = [d for d in map(cost, found, partners) if d <= RADIUS]
+        return len(near), -round(sum(near), 6)
+    best = max(worth(partners) for partners in permutations(truth, len(found)))
+    pairs = match(table(found), table(truth), RADIUS, optimal=True)
+    assert len(set(pairs[:, 0])) == len(set(pairs[:, 1])) == len(pairs)
+    distances = [cost(found[i], truth[j]) for i, j in pairs]
+    assert max(distances, default=0) <= RADIUS and (len(pairs), -round(sum(distances), 6)) == best
+
+
+@settings(max_examples=30, deadline=None)
+@given(molecules, molecules)
+def test_greedy_finds_at_least_half_of_what_can_be_paired(found, truth):
+    greedy, best = (len(match(table(found), table(truth), RADIUS, optimal)) for optimal in (False, True))
+    assert best/2 <= greedy <= best
+
+
+@settings(max_examples=30, deadline=None)
+@given(molecules, molecules, st.sampled_from(["density", "count", "photons"]))
+def test_groups_add_up_to_the_whole(found, truth, by):
+    if not truth: return
+    found, truth = table(found), table(truth)
+    curve, scores = score_curve(found, truth, by, bins=3), evaluate(found, truth)
+    assert curve["emitters"].sum() == len(truth)
+    assert (curve["recall"]*curve["emitters"]).sum() == pytest.approx(scores.true_positives)
+
+
+def test_a_chain_in_which_each_pair_waits_for_the_next():
+    "Distances that shrink along a line: only the last pair is mutual, then the last but two, and so on."
+    places = np.cumsum(np.linspace(200, 100, 400))
+    found, truth = make_emitters(0, places[::2], 0.), make_emitters(0, places[1::2], 0.)
+    pairs = match(found, truth)
+    assert len(pairs) == 200 and (pairs[:, 0] == pairs[:, 1]).all()
+
+
+def test_one_crowded_frame():
+    "A frame in which everything could be paired with everything."
+    rng = np.random.default_rng(0)
+    truth = make_emitters(0, rng.uniform(0, 150, 300), rng.uniform(0, 150, 300))
+    scores = evaluate(truth.sample(frac=1, random_state=0), truth)
+    assert scores.jaccard == 1 and scores.rmse_nm == 0
+    assert evaluate(truth, truth, optimal=True).rmse_nm == 0
+
+
+def test_frames_far_apart_and_beyond_the_truth():
+    truth = make_emitters([0, 10**7], [100.3, 200.6], [50.1, 70.2])
+    scores = evaluate(pd.concat([truth, make_emitters(10**7 + 1, 200.6, 70.2)]), truth)
+    assert (scores.true_positives, scores.false_positives, scores.rmse_nm) == (2, 1, 0)
+
+
+def test_outcomes_keep_index_and_order_of_no_one():
+    "Tables come with any index: what counts is the order of the rows."
+    truth = make_emitters([0, 1, 1], [10., 20, 3000], 0.)
+    found = truth.assign(x_nm=truth["x_nm"] + 5).set_index(pd.Index([7, 7, 7]))
+    listed = outcomes(found, truth.set_index(pd.Index([3, 1, 2])))
+    assert listed["dx_nm"].tolist() == [5, 5, 5] and listed["is_found"].all()
+
+
+@pytest.mark.parametrize("optimal", [False, True])
+def test_empty_tables(optimal):
+    none, one = make_emitters([], [], []), make_emitters(0, 5., 5.)
+    for found, truth, expected in [(none, none, (0, 0, 0)), (one, none, (0, 1, 0)), (none, one, (0, 0, 1))]:
+        scores = evaluate(found, truth, 250, 1, (100, 100), optimal=optimal)
+        assert (scores.true_positives, scores.false_positives, scores.false_negatives) == expected
+    assert evaluate(none, none, min_photons="quartile").min_photons == 0
