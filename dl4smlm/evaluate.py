@@ -62,8 +62,8 @@ def _most_pairs(
     nodes = i.max() + 1, i.max() + j.max() + 2
     links = coo_array((np.ones(len(i)), (i, j + nodes[0])), shape=(nodes[1],)*2)
     group = connected_components(links, directed=False)[1][i]
-    members = np.split(np.argsort(group, kind="stable"), np.bincount(group).cumsum()[:-1])
-    return np.sort(np.concatenate([part[:1] if len(part) < 3 else _assign(part, i, j, distance_nm) for part in members]))
+    parts = np.split(np.argsort(group, kind="stable"), np.bincount(group).cumsum()[:-1])
+    return np.sort(np.concatenate([part[:1] if len(part) < 3 else _assign(part, i, j, distance_nm) for part in parts]))
 
 def _assign(part, i, j, distance_nm):
     rows, row = np.unique(i[part], return_inverse=True)

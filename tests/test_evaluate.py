@@ -13,8 +13,8 @@ from dl4smlm.evaluate import evaluate, match, outcomes, score_curve
 
 FIELD, RADIUS = (1200, 1600), 250
 # Whole numbers, so that equal distances are frequent and exact, and points fall on the border and on the radius.
-molecule = st.tuples(st.integers(0, 2), st.integers(0, 16).map(lambda n: 100*n), st.integers(0, 12).map(lambda n: 100*n),
-                     st.integers(0, 5).map(lambda n: 500*n + 100))
+molecule = st.tuples(st.integers(0, 2), st.sampled_from(range(0, 1601, 100)), st.sampled_from(range(0, 1201, 100)),
+                     st.sampled_from(range(100, 2601, 500)))
 molecules = st.lists(molecule, max_size=14)
 
 
@@ -27,7 +27,8 @@ def pair_up(found, truth):
     "Follow the words of the protocol: the smallest distance of all, strike out both, again."
     pairs, found, truth = [], dict(enumerate(found)), dict(enumerate(truth))
     while True:
-        choices = [(math.dist(a[1:3], b[1:3]), j, i) for i, a in found.items() for j, b in truth.items() if a[0] == b[0]]
+        choices = [(math.dist(a[1:3], b[1:3]), j, i)
+                   for i, a in found.items() for j, b in truth.items() if a[0] == b[0]]
         if not choices or min(choices)[0] > RADIUS: return pairs
         _, j, i = min(choices)
         pairs.append((found.pop(i), truth.pop(j)))
