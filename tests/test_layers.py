@@ -6,7 +6,7 @@ import pytest
 from project import PACKAGE, modules
 
 RANKS = [
-    "core losses metrics layers",
+    "core losses metrics layers parallel",
     "viz psf camera structures background blinking io tables models.contract localize resolution",
     "simulate data learner evaluate render formats bound models.deepstorm models.fidstorm models.srcnn",
     "live callbacks models.skipstorm models.ustorm models.drlstorm fuse",
