@@ -19,7 +19,6 @@ from accelerate.utils import gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
-from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from .core import pick_device
@@ -180,7 +179,7 @@ def _check_apart(train, valid):
     "Refuse patches of the same frames of the same movie for training and validation."
     if any(getattr(data, "frames", None) is None for data in (train, valid)) or train.movie is not valid.movie: return
     common = set(map(int, train.frames)) & set(map(int, valid.frames))
-    if common: raise ValueError(f"{len(common)} frames, such as {min(common)}, are used for training and for validation: "
+    if common: raise ValueError(f"{len(common)} frames, such as {min(common)}, are used for training and validation: "
                                 "split the movie by frame, as make_loaders does")
 
 # %% ../nbs/11_learner.ipynb #a9746e1f
@@ -254,7 +253,7 @@ def _prepare(learner, epochs):
     "Make what a run needs, and return the network to train and this process's share of the training data."
     engine = learner.engine = start_engine(learner.device)
     share = share_out(learner.train, engine.process_index, engine.num_processes, even=True)
-    if not len(share): raise ValueError(f"{len(learner.train)} batches are too few for {engine.num_processes} processes")
+    if not len(share): raise ValueError(f"{len(learner.train)} batches, {engine.num_processes} processes: too few")
     if learner.precision == "float16": engine.scaler = torch.amp.GradScaler(learner.device.type)
     model = learner.model.to(memory_format=torch.channels_last)
     learner.judged = model if learner.average is None else copy.deepcopy(model)
