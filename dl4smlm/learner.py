@@ -132,17 +132,14 @@ class Learner:
         callbacks:Iterable[Callback]=(), # What else to do, in every fit
     ):
         _check_settings(train, valid, lr, precision, accumulate, average)
-        self.engine = start_engine(pick_device(device))
-        self.device = self.engine.device if self.engine.num_processes > 1 else pick_device(device)
+        self.engine, self.device = _find_place(device)
         self.model, self.loss = model.to(self.device), loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.train, self.valid, self.lr, self.precision, self.average = train, valid, lr, precision, average
         self.make_optimizer, self.make_schedule = optimizer, schedule
         self.accumulate, self.clip, self.callbacks, self.at_once = accumulate, clip, list(callbacks), None
         self.history = pd.DataFrame(columns=["train", "valid"], dtype=float).rename_axis("epoch")
         self.best_epoch, self.best_weights, self.judged, self.stopping = None, None, self.model, False
-        for name in ("normalise", "pixel_nm"):  # the network remembers how its input was made
-            owner = next((part for part in (train, getattr(train, "dataset", None)) if hasattr(part, name)), None)
-            if owner is not None: setattr(model, name, getattr(owner, name))
+        _remember_input(model, train)
 
     def fit(self,
         epochs:int, # How often to go through the training data
@@ -157,9 +154,20 @@ class Learner:
         share = share_out(self.valid, self.engine.process_index, self.engine.num_processes)
         return validate(self.judged, share, self.loss, self.device, self.precision, self.engine)
 
-    def stop(self):
-        "End the run after this epoch; for callbacks."
-        self.stopping = True
+    def stop(self): self.stopping = True  # after this epoch; for callbacks
+
+# %% ../nbs/11_learner.ipynb #a9489651
+def _find_place(device):
+    "Return the engine of this process, and its device."
+    device = pick_device(device)
+    engine = start_engine(device)
+    return engine, engine.device if engine.num_processes > 1 else device
+
+def _remember_input(model, train):
+    "Write on the network how its input was made."
+    for name in ("normalise", "pixel_nm"):
+        for owner in (getattr(train, "dataset", None), train):
+            if hasattr(owner, name): setattr(model, name, getattr(owner, name))
 
 # %% ../nbs/11_learner.ipynb #4beece41
 def _check_settings(train, valid, lr, precision, accumulate, average):
