@@ -271,6 +271,7 @@ def _prepare(learner, epochs):
     learner.steps, learner.stopping = 0, False
     return engine.prepare_model(model, device_placement=False), share
 
+# %% ../nbs/11_learner.ipynb #55de9b37
 def _fit(learner, epochs, progress):
     model, share = _prepare(learner, epochs)
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
