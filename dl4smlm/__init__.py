@@ -27,7 +27,8 @@ _MODULES = {
     "evaluate": "challenge evaluate match outcomes score_curve test_model",
     "fuse": "export_onnx fuse",
     "reconstruct": "reconstruct",
-    "bundle": "load_card load_model save_model",
+    "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "
+              "save_pretrained shipped_models",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

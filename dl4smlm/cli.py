@@ -128,7 +128,7 @@ def _train(
 ):
     """Train a network on a movie and its truth.
 
-    Writes a model bundle: weights.safetensors and card.json."""
+    Writes a model bundle: weights.safetensors, card.json and README.md."""
 
     smlm.set_seed(seed)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
@@ -137,7 +137,7 @@ def _train(
             batch_size=batch_size, valid_share=valid_share, pixel_nm=_pixel_nm(pixel_nm, stack), seed=seed)
         learner = smlm.Learner(smlm.create_model(network, upscale), train, valid, smlm.L1L2Loss(), lr, device)
         history = learner.fit(epochs)
-        smlm.save_model(learner.model, folder, trained_on=movie.name, seed=seed, history=history.to_dict("list"))
+        smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=movie, seed=seed)
     print(f"{network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, in {out}")
 
 def _pixel_nm(given, movie):
@@ -149,7 +149,7 @@ def _pixel_nm(given, movie):
 @app.command("reconstruct")
 def _reconstruct(
     movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
-    model: Annotated[Path, _option("A model bundle: the folder that `dl4smlm train` made.")],
+    model: Annotated[Path, _option("A model bundle: the folder that `dl4smlm train` made, or its name.")],
     out: Out,
     pixel_nm: PixelNm = None,
     threshold: Threshold = 0.2,
@@ -165,7 +165,7 @@ def _reconstruct(
 
     smlm.set_seed(seed)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
-        net = smlm.load_model(model)
+        net = smlm.from_pretrained(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
         density = smlm.reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm,
                               keep_frames=keep_frames, device=device)
@@ -248,13 +248,13 @@ def _evaluate(
 # %% ../nbs/26_cli.ipynb #8bcfb70d
 @app.command("info")
 def _info(
-    path: Annotated[Path | None, typer.Argument(help="A bundle, a movie, a table; or nothing.")] = None,
+    path: Annotated[Path | None, typer.Argument(help="A bundle (folder or name), a movie or a table.")] = None,
 ):
     """Tell about the installation, or about a file.
 
     Prints what a model bundle, a movie or a table is; without a path, versions, device and networks."""
     if path is None: lines = _about_installation()
-    elif path.is_dir(): lines = _about_bundle(path)
+    elif path.is_dir() or not path.suffix and not path.exists(): lines = _about_bundle(path)
     elif path.suffix.lower() == ".csv": lines = _about_table(path)
     else: lines = _about_movie(path)
     width = max(len(name) for name, _ in lines)
@@ -271,9 +271,8 @@ def _about_installation():
 
 def _about_bundle(path):
 
-    card = smlm.load_card(path)
-    return [("network", card["network"]), ("parameters", card.get("parameters")), ("normalise", card["normalise"]),
-            ("camera pixel", f"{card['pixel_nm']} nm"), ("made with", card.get("versions"))]
+    described = smlm.describe_card(smlm.load_card(path))
+    return [line for title, lines in described.items() for line in [(f"{title.upper()}:", ""), *lines]]
 
 def _about_table(path):
 

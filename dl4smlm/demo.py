@@ -6,7 +6,6 @@
 __all__ = ['CAMERA', 'UPSCALE', 'SIDE_PX', 'DENSITY', 'film_filaments', 'train_small', 'score_demo', 'run_demo']
 
 # %% ../nbs/25_demo.ipynb #c36d5bc1
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 
-from .bundle import save_model
+from .bundle import save_pretrained
 from .camera import Camera
 from .core import new_folder, set_seed
 from .data import make_loaders, rasterise
@@ -94,18 +93,17 @@ def run_demo(
         density = reconstruct(learner.model, movie, device=device, progress=progress)
         found = localize(density)
         scores = score_demo(movie, truth, density.image, found)
-        _write(folder, movie, truth, density, found, learner)
+        _write(folder, movie, truth, density, found, learner, scores, seed)
         scores["seconds"] = time.perf_counter() - start
         (folder/"scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     return scores
 
-def _write(folder, movie, truth, density, found, learner):
+def _write(folder, movie, truth, density, found, learner, scores, seed):
     save_movie(folder/"movie.tif", movie, CAMERA.pixel_nm)
     save_localizations(truth, folder/"truth.csv")
     save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
     save_localizations(found, folder/"localizations.csv")
-    history = learner.history.to_dict("list")
-    save_model(learner.model, folder/"model", camera=dataclasses.asdict(CAMERA), history=history)
+    save_pretrained(learner.model, folder/"model", scores=scores, learner=learner, camera=CAMERA, seed=seed)
     figure = show_reconstruction(movie, density, found, truth, size=4).flat[0].figure
     figure.savefig(folder/"figure.png", dpi=150)
     plt.close(figure)

@@ -1,0 +1,322 @@
+"Bundles that must not load: damaged, cut short, mismatched, or made to do harm. Each is refused in one clear line."
+import hashlib
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+
+import pytest
+import safetensors.torch
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_models import NARROW
+
+import dl4smlm.bundle as bundle
+from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, save_pretrained, write_readme
+from dl4smlm.data import Normalise
+from dl4smlm.models.contract import random_statistics
+from dl4smlm.models.zoo import create_model, list_models
+
+from project import ROOT
+
+often = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+numbers = st.integers() | st.floats() | st.booleans() | st.none()
+anything = st.recursive(numbers | st.text(max_size=8), lambda inner: st.lists(inner, max_size=4)
+                        | st.dictionaries(st.text(max_size=8), inner, max_size=4), max_leaves=12)
+
+
+def make(name="fidstorm", **arguments):
+    "A small network as a Learner leaves it, with the statistics of a trained one."
+    model = random_statistics(create_model(name, 4, **(arguments or NARROW[name])))
+    model.normalise, model.pixel_nm, model.threshold = Normalise(100, 160), 100., 0.3
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    "The folder of a bundle that loads."
+    folder = tmp_path_factory.mktemp("bundles") / "whole"
+    save_pretrained(make(blocks=2, width=8), folder, scores={"jaccard": 0.5},
+                    history={"train": [2, 1], "valid": [3, 2]})
+    from_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    "A function that copies the bundle with another card, and with weights whose fingerprint fits."
+    def changed(card=None, text=None, state=None, data=None, fitting=True):
+        new = json.loads((whole / CARD).read_text()) | (card or {})
+        if state is not None: data = safetensors.torch.save(state)
+        data = (whole / WEIGHTS).read_bytes() if data is None else data
+        if fitting and "sha256" not in (card or {}): new["sha256"] = hashlib.sha256(data).hexdigest()
+        (tmp_path / WEIGHTS).write_bytes(data)
+        (tmp_path / CARD).write_text(json.dumps(new) if text is None else text, encoding="utf-8")
+        return tmp_path
+    return changed
+
+
+def refused(folder, *words):
+    "The one line in which a bundle must be refused."
+    with pytest.raises(ValueError) as caught: from_pretrained(folder)
+    assert type(caught.value) is ValueError, "an error of a library underneath came through"
+    message = str(caught.value)
+    assert "\n" not in message and 10 < len(message) < 800, message
+    for word in words: assert word in message, message
+    return message
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_there_and_back(name, tmp_path):
+    model, x = make(name), torch.randn(2, 1, 9, 13)
+    save_pretrained(model, tmp_path / name)
+    again = from_pretrained(tmp_path / name)
+    with torch.no_grad(): assert torch.equal(again(x), model(x))
+    for setting in ("normalise", "pixel_nm", "threshold", "calibration"):
+        assert getattr(again, setting) == getattr(model, setting)
+    save_pretrained(again, tmp_path / "again")
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (tmp_path / name / WEIGHTS).read_bytes()
+
+
+def test_full_fidstorm_is_small(tmp_path):
+    save_pretrained(make(width=64), tmp_path / "full")
+    assert sum(file.stat().st_size for file in (tmp_path / "full").iterdir()) <= 2e6
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_weights_of_any_precision_are_stored_in_single(dtype, tmp_path):
+    save_pretrained(make().to(dtype), tmp_path / "bundle")
+    assert {p.dtype for p in from_pretrained(tmp_path / "bundle").parameters()} == {torch.float32}
+
+
+# the card
+
+@often
+@given(value=anything, entry=st.sampled_from(
+    ["network", "normalise", "pixel_nm", "threshold", "calibration", "scores", "notes", "versions", "sha256"]))
+def test_any_entry_of_any_kind_loads_or_is_refused(value, entry, copy):
+    "A value of the wrong kind is refused in one line; a right one can be described and written for people."
+    folder = copy({entry: value})
+    try: card = load_card(folder)
+    except ValueError as error:
+        assert type(error) is ValueError and "\n" not in str(error)
+        return
+    text = write_readme(card | {"network": {"name": "fidstorm", "upscale": 4}})
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    if entry not in ("network", "sha256"): from_pretrained(folder)
+
+
+@often
+@given(arguments=st.dictionaries(st.sampled_from(["name", "upscale", "blocks", "width", "widths", "bottleneck", "x"]),
+                                 anything | st.integers(-10, 10**12), max_size=4))
+def test_any_arguments_build_the_network_or_are_refused(arguments, copy):
+    folder = copy({"network": {"name": "fidstorm", "upscale": 4, "blocks": 2, "width": 8} | arguments})
+    try: from_pretrained(folder)
+    except ValueError as error: assert type(error) is ValueError and "\n" not in str(error)
+
+
+@often
+@given(text=st.text(max_size=40) | anything.map(json.dumps))
+def test_any_text_is_refused_as_a_card(text, copy):
+    refused(copy(text=text))
+
+
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "null", "1e999", "[" * 100_000, "{" * 5_000, '{"a":' * 100_000, "9" * 10_000, "\ufeff{}",
+    '{"network": NaN}', '{"network": Infinity}'])
+def test_texts_that_break_parsers(text, copy): refused(copy(text=text))
+
+
+def test_bytes_that_are_no_text(copy):
+    folder = copy()
+    (folder / CARD).write_bytes(b"\xff\xfe\x00{")
+    refused(folder, "cannot be read as JSON")
+
+
+def test_a_card_of_many_megabytes(copy):
+    refused(copy(text='"' + "a" * 11_000_000 + '"'), "too large for a card")
+
+
+@pytest.mark.parametrize("network, words", [
+    ({"name": "fidstorm", "upscale": 4, "width": 10**9}, "cannot be built"),
+    ({"name": "fidstorm", "upscale": 4, "width": 10**30}, "cannot be built"),
+    ({"name": "fidstorm", "upscale": 4, "blocks": 10**12}, "more weights than"),
+    ({"name": "ustorm", "upscale": 16, "widths": [4096] * 4}, "more weights than"),
+    ({"name": "deepstorm", "upscale": 4, "bottleneck": 10**7}, "more weights than"),
+    ({"name": "../../os", "upscale": 4}, "no network called"),
+    ({"name": "fidstorm", "upscale": True}, "cannot be built"),
+    ({"name": "fidstorm", "upscale": 4, "model": "x"}, "does not take model"),
+    ({"name": "fidstorm", "upscale": 4, "blocks": {"a": 1}}, "is not the card"),
+    ({"name": "fidstorm", "upscale": 8, "blocks": 2, "width": 8}, "does not fit"),
+])
+def test_networks_that_the_weights_do_not_fit(network, words, copy): refused(copy({"network": network}), words)
+
+
+@pytest.mark.parametrize("entry, value", [
+    ("normalise", {"offset_counts": 100, "scale_counts": 0}),
+    ("normalise", {"offset_counts": "100", "scale_counts": 1}),
+    ("normalise", {"offset_counts": 100}), ("normalise", {"offset_counts": 1, "scale_counts": 1, "x": 1}),
+    ("pixel_nm", 0), ("pixel_nm", True), ("pixel_nm", "100"), ("pixel_nm", 10**400), ("threshold", "low"),
+    ("calibration", 3), ("scores", [1]), ("notes", None), ("versions", 3), ("sha256", None)])
+def test_wrong_entries_are_named(entry, value, copy): refused(copy({entry: value}), entry)
+
+
+def test_terminal_commands_in_a_card_are_not_obeyed(copy):
+    shown = bundle.describe_card(load_card(copy({"notes": {"\x1b[2Jname": "\x1b]0;title\x07\u202ereversed"}})))
+    assert all(letter.isprintable() for lines in shown.values() for line in lines for text in line for letter in text)
+
+
+# the weights
+
+def state_of(whole): return safetensors.torch.load((whole / WEIGHTS).read_bytes())
+
+
+@often
+@given(share=st.floats(0, 0.999))
+def test_weights_cut_short(share, whole, copy):
+    data = (whole / WEIGHTS).read_bytes()
+    part = data[:int(share * len(data))]
+    refused(copy(data=part), "holds no weights that can be read")
+    refused(copy(data=part, fitting=False), "fingerprint")
+
+
+@often
+@given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_one_changed_byte(where, flip, whole, copy):
+    data = bytearray((whole / WEIGHTS).read_bytes())
+    data[int(where * len(data))] ^= flip
+    refused(copy(data=bytes(data), fitting=False), "fingerprint")
+
+
+@often
+@given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_a_changed_header_with_a_fitting_fingerprint_loads_finite_weights_or_is_refused(where, flip, whole, copy):
+    data = bytearray((whole / WEIGHTS).read_bytes())
+    header = 8 + int.from_bytes(data[:8], "little")
+    data[int(where * header)] ^= flip
+    try: model = from_pretrained(copy(data=bytes(data)))
+    except ValueError as error: assert type(error) is ValueError and "\n" not in str(error)
+    else: assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite(value, whole, copy):
+    state = state_of(whole)
+    state["chain.1.1.running_var"][3] = value
+    refused(copy(state=state), "NaN or infinite", "chain.1.1.running_var")
+
+
+def test_missing_extra_and_wrong_tensors(whole, copy):
+    state = state_of(whole)
+    first = state.pop("first.0.weight")
+    refused(copy(state=state), "it lacks first.0.weight")
+    refused(copy(state=state | {"first.0.weight": first, "more": first.clone()}), "it has also more")
+    row = first[:, :, :1].clone()
+    refused(copy(state=state | {"first.0.weight": row}), "of another shape: first.0.weight is (8, 1, 1, 3)")
+    refused(copy(state=state | {"first.0.weight": first.double()}), "first.0.weight is (8, 1, 3, 3) float64")
+    refused(copy(state={}), "it lacks first.0.weight")
+
+
+# pickles
+
+class Trap:
+    def __reduce__(self): return os.mkdir, ("trapped",)
+
+
+def pickles(folder):
+    "Files that would run a program if a careless reader opened them."
+    torch.save({"first.0.weight": Trap()}, folder / "zipped")
+    torch.save({"first.0.weight": Trap()}, folder / "old", _use_new_zipfile_serialization=False)
+    (folder / "bare").write_bytes(pickle.dumps(Trap()))
+    with zipfile.ZipFile(folder / "archive", "w") as archive: archive.writestr("../outside", "text")
+    with tarfile.open(folder / "tar", "w") as archive: archive.add(folder / "bare", "../outside")
+    return [(folder / name).read_bytes() for name in ("zipped", "old", "bare", "archive", "tar")]
+
+
+def test_a_pickle_under_the_name_of_the_weights_is_refused(copy, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    for data in pickles(tmp_path_factory.mktemp("pickles")):
+        refused(copy(data=data), "holds no weights that can be read")
+        folder = copy()
+        (folder / CARD).write_bytes(data)
+        refused(folder, "cannot be read as JSON")
+    assert not os.path.exists("trapped")
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "weights.pkl", "card.pkl", "model.pth", "last.ckpt"])
+def test_a_pickle_beside_the_weights_is_not_opened(name, copy, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+    data = pickles(tmp_path_factory.mktemp("pickles"))[0]
+    def opened(*_, **__): raise AssertionError("a pickle was opened")
+    for module, function in [(torch, "load"), (pickle, "load"), (pickle, "loads"), (pickle, "Unpickler")]:
+        monkeypatch.setattr(module, function, opened)
+    folder = copy()
+    (folder / name).write_bytes(data)
+    from_pretrained(folder)
+    (folder / WEIGHTS).unlink()
+    message = refused(folder, "has no file weights.safetensors")
+    assert name == "card.pkl" or f"{name} may hold a pickle" in message
+    assert not os.path.exists("trapped")
+
+
+# addresses
+
+@often
+@given(where=st.text(max_size=30) | st.sampled_from(
+    ["", ".", "..", "../x", "fidstorm/../..", "\0", "a" * 5000, "~", "a//b", "a\nb/c"]))
+def test_any_address_is_refused_or_asked_of_the_hub(where, monkeypatch):
+    asked = []
+    def ask(repo_id, **_):
+        asked.append(repo_id)
+        raise OSError("no connection")
+    monkeypatch.setattr(bundle, "snapshot_download", ask)
+    refused(where)
+    assert len(asked) <= 1 and all(name.count("/") == 1 and ".." not in name for name in asked)
+
+
+def test_shipped_names_are_found_whatever_the_folder(whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(bundle, "files", lambda package: tmp_path)
+    assert bundle.shipped_models() == {}
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "fidstorm").symlink_to(whole, target_is_directory=True)
+    assert list(bundle.shipped_models()) == ["fidstorm"]
+    assert from_pretrained("FID-STORM").config["name"] == "fidstorm"
+    refused("../weights/fidstorm", "give a folder")
+
+
+OFFLINE = """
+import os, sys
+os.environ["HF_HUB_OFFLINE"] = "1"
+from dl4smlm import from_pretrained
+print(from_pretrained(sys.argv[1]).config["name"])
+try: from_pretrained("someone/never-downloaded")
+except ValueError as error: print(error)
+"""
+
+
+def offline(where, home):
+    "What loading a bundle prints, and then a name that was never fetched, in a process without a connection."
+    environment = os.environ | {"HF_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", OFFLINE, str(where)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_offline_from_a_folder(whole, tmp_path):
+    first, second = offline(whole, tmp_path)
+    assert first == "fidstorm" and "copy the folder to this machine and give its path" in second
+
+
+def test_offline_from_the_cache_of_the_hub(whole, tmp_path):
+    repo, commit = tmp_path / "hub" / "models--someone--theirs", "0" * 40
+    (repo / "snapshots" / commit).mkdir(parents=True)
+    (repo / "refs").mkdir()
+    (repo / "refs" / "main").write_text(commit)
+    for name in (WEIGHTS, CARD, README): (repo / "snapshots" / commit / name).symlink_to(whole / name)
+    assert offline("someone/theirs", tmp_path)[0] == "fidstorm"
