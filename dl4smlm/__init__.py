@@ -11,7 +11,7 @@ _MODULES = {
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "GaussianPSF",
     "camera": "Camera emccd_camera expose ideal_camera scmos_camera to_photons",
-    "structures": "Filaments Uniform",
+    "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "simulate": "draw_emitters film simulate",
     "io": "open_movie read_image save_image save_movie",
     "tables": "read_localizations save_localizations",
