@@ -24,6 +24,7 @@ _MODULES = {
     "models.zoo": "create_model list_models model_table",
     "localize": "localize",
     "render": "render render_colour save_picture show_localizations show_overlay",
+    "bound": "emitter_bounds position_bound",
     "evaluate": "challenge evaluate match outcomes score_curve test_model",
     "fuse": "export_onnx fuse",
     "reconstruct": "reconstruct",
