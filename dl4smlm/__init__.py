@@ -14,7 +14,7 @@ _MODULES = {
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "simulate": "draw_emitters film simulate",
     "io": "open_movie read_image save_image save_movie",
-    "tables": "read_localizations save_localizations",
+    "tables": "read_localizations save_localizations table_format",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
     "live": "LiveSimulation",
     "losses": "L1L2Loss",

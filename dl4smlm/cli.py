@@ -198,7 +198,7 @@ def _localize(
 # %% ../nbs/26_cli.ipynb #738b0d68
 @app.command("render")
 def _render(
-    table: Annotated[Path, typer.Argument(help="Localizations: a ThunderSTORM table (CSV).")],
+    table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     out: Out,
     pixel_nm: Annotated[float, _option("Size of a pixel of the picture in nm.")] = 10.,
     sigma_nm: Annotated[float | None, _option(
@@ -223,7 +223,7 @@ def _render(
 # %% ../nbs/26_cli.ipynb #2520b6ff
 @app.command("evaluate")
 def _evaluate(
-    found: Annotated[Path, typer.Argument(help="Localizations: a ThunderSTORM table (CSV).")],
+    found: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     truth: Annotated[Path, typer.Argument(help="True emitters: a ThunderSTORM table (CSV).")],
     radius_nm: Annotated[float, _option("Largest distance of a localization from its emitter, nm.")] = 250.,
     border_nm: Annotated[float, _option("Leave out a margin of this width before pairs are made, nm.")] = 0.,
@@ -245,6 +245,30 @@ def _evaluate(
     values = {name: getattr(scores, name) for name in names} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
+# %% ../nbs/26_cli.ipynb #cb38e1f2
+@app.command("convert")
+def _convert(
+    source: Annotated[Path, typer.Argument(help="Localizations to read.")],
+    target: Annotated[Path, typer.Argument(help="File to write; its ending tells the format.")],
+    read_as: Annotated[str | None, _option("Format of the first file, if it cannot be found out.", "--from")] = None,
+    write_as: Annotated[str | None, _option("Format of the second file, if its ending is not enough.", "--to")] = None,
+    pixel_nm: PixelNm = None,
+    movie: Annotated[Path | None, _option("Movie of a table: gives the pixel size, and the field for Picasso.")] = None,
+    first_frame: Annotated[int | None, _option("Number of the first frame in the first file, if unusual.")] = None,
+    overwrite: Annotated[bool, _option("Replace the second file if it is there.", "--overwrite")] = False,
+):
+    """Turn a table of one program into that of another.
+
+    Formats: thunderstorm, picasso, decode, smlm, challenge, liteloc, zerocost, plain. Writes the second file, and for
+    Picasso a YAML file beside it. Positions are translated between pixels and nm."""
+
+    shape = None
+    if movie:
+        with smlm.open_movie(movie) as stack: shape, pixel_nm = stack.shape, pixel_nm or stack.pixel_nm
+    table = smlm.read_localizations(source, pixel_nm, read_as, first_frame)
+    smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
+    print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")
+
 # %% ../nbs/26_cli.ipynb #8bcfb70d
 @app.command("info")
 def _info(
@@ -255,7 +279,7 @@ def _info(
     Prints what a model bundle, a movie or a table is; without a path, versions, device and networks."""
     if path is None: lines = _about_installation()
     elif path.is_dir() or not path.suffix and not path.exists(): lines = _about_bundle(path)
-    elif path.suffix.lower() == ".csv": lines = _about_table(path)
+    elif path.suffix.lower() in (".csv", ".hdf5", ".h5", ".smlm"): lines = _about_table(path)
     else: lines = _about_movie(path)
     width = max(len(name) for name, _ in lines)
     for name, value in lines: print(f"{name:{width}}  {value}")
@@ -278,7 +302,7 @@ def _about_table(path):
 
     table = smlm.read_localizations(path)
     spans = [(name, f"{table[name].min():g} to {table[name].max():g}") for name in table.columns if len(table)]
-    return [("rows", len(table)), *spans]
+    return [("format", smlm.table_format(path)), ("rows", len(table)), *spans]
 
 def _about_movie(path):
 

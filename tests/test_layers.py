@@ -6,9 +6,11 @@ import pytest
 from project import PACKAGE, modules
 
 RANKS = [
-    "core losses metrics layers parallel",
-    "viz psf camera structures background blinking io tables models.contract localize resolution",
-    "simulate data learner evaluate render formats bound models.deepstorm models.fidstorm models.srcnn",
+    "core losses metrics layers parallel strangers",
+    "tiff thunderstorm",
+    "io formats",
+    "viz psf camera structures background blinking containers models.contract localize resolution",
+    "simulate data learner evaluate render tables bound models.deepstorm models.fidstorm models.srcnn",
     "live callbacks models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
     "bundle calibrate distill",

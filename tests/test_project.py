@@ -100,7 +100,8 @@ def test_requirements_are_what_the_modules_import():
     used = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"dl4smlm", "IPython"}
     required = {re.match(r"[\w-]+", text)[0] for text in settings()["requirements"].split()}
     for_bars = {"ipywidgets"}  # tqdm draws its bars with them in a notebook
-    assert {"scikit-image" if name == "skimage" else name for name in used} | for_bars == required
+    called = {"skimage": "scikit-image", "yaml": "pyyaml"}
+    assert {called.get(name, name) for name in used} | for_bars == required
 
 
 def test_no_private_paths():
