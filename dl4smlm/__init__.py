@@ -22,12 +22,14 @@ _MODULES = {
     "learner": "Learner",
     "models.contract": "EmitterNet check_model",
     "models.zoo": "create_model list_models model_table",
-    "localize": "localize",
+    "localize": "add_uncertainty correct_grid localize",
     "render": "render render_colour save_picture show_localizations show_overlay",
     "bound": "emitter_bounds position_bound",
     "evaluate": "challenge evaluate match outcomes score_curve test_model",
     "fuse": "export_onnx fuse",
     "reconstruct": "reconstruct",
+    "calibrate": "calibrate error_ratio fit_calibration grid_bias pick_threshold reliability show_calibration "
+                 "show_grid_bias show_thresholds threshold_curve",
     "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "
               "save_pretrained shipped_models",
     "demo": "run_demo",
