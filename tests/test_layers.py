@@ -9,7 +9,7 @@ RANKS = [
     "core losses metrics layers parallel strangers",
     "tiff thunderstorm",
     "io formats",
-    "viz psf camera structures background blinking containers models.contract localize resolution",
+    "viz psf camera structures background blinking containers models.contract localize resolution blocks pipeline",
     "simulate data learner evaluate render tables bound models.deepstorm models.fidstorm models.srcnn",
     "live callbacks models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
