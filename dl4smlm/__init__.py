@@ -17,6 +17,7 @@ _MODULES = {
     "tables": "read_localizations save_localizations table_format",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
     "live": "LiveSimulation",
+    "microscope": "Microscope match_microscope show_match",
     "losses": "L1L2Loss",
     "metrics": "image_scores nmse pearson psnr ssim",
     "learner": "Learner",

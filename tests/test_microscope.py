@@ -1,0 +1,54 @@
+"What a movie tells about its microscope, held to limits; and published movies, where they are at hand."
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dl4smlm.camera import Camera, emccd_camera, scmos_camera
+from dl4smlm.io import open_movie
+from dl4smlm.microscope import match_microscope
+from dl4smlm.psf import GaussianPSF
+from dl4smlm.simulate import simulate
+
+DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
+
+
+@pytest.mark.parametrize("density", [0.3, 2.0])
+@pytest.mark.parametrize("camera, sigma_nm, photons, background", [
+    (scmos_camera(100), 110, (1000, 3000), 10),
+    (dataclasses.replace(emccd_camera(120), electrons_per_count=40), 150, (500, 1500), 5),
+])
+def test_settings_of_a_simulated_movie_are_found(density, camera, sigma_nm, photons, background):
+    movie, truth = simulate(400, density, 64, camera, GaussianPSF(sigma_nm), photons, background, seed=11)
+    told = dataclasses.replace(camera, offset_counts=0, electrons_per_count=1.0)  # what the movie must tell by itself
+    told = dataclasses.replace(told, read_noise_e=camera.read_noise_e)
+    found = match_microscope(movie, told)
+    assert found.psf.sigma_nm == pytest.approx(sigma_nm, rel=0.05)
+    assert found.camera.electrons_per_count == pytest.approx(camera.electrons_per_count, rel=0.1)
+    assert found.camera.offset_counts == pytest.approx(camera.offset_counts, abs=2)
+    assert found.photons == pytest.approx(truth["photons"].mean(), rel=0.15)
+    assert found.density == pytest.approx(len(truth) / (movie.size * camera.pixel_nm**2 / 1e6), rel=0.25)
+    assert found.background == pytest.approx(background, abs=2)
+
+
+def test_a_fixed_pattern_of_offsets_does_not_count_as_blinking():
+    movie, _ = simulate(300, 0.5, 64, background=10, seed=3)
+    pattern = np.random.default_rng(0).normal(0, 3, movie.shape[1:]).round()  # as much as a scientific CMOS has
+    plain, found = match_microscope(movie), match_microscope((movie + pattern).astype(np.uint16))
+    assert found.psf.sigma_nm == pytest.approx(plain.psf.sigma_nm, rel=0.01)
+    assert found.camera.electrons_per_count == pytest.approx(plain.camera.electrons_per_count, rel=0.1)
+    assert found.photons == pytest.approx(plain.photons, rel=0.15)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="DL4SMLM_DATA names no folder with published movies")
+def test_published_settings():
+    "Deep-STORM's test movie: sigma 110 nm, 2.06 counts per photon with EM gain, 1,430 photons, 225 emitters a frame."
+    with open_movie(DATA / "deepstorm_demo1" / "testStack_SimulatedMicrotubules.tif") as movie:
+        found = match_microscope(movie, Camera(100, quantum_efficiency=1, em_gain=1, read_noise_e=0))
+    assert found.psf.sigma_nm == pytest.approx(110, rel=0.03)
+    assert 1 / found.camera.electrons_per_count == pytest.approx(2.06, rel=0.05)
+    assert found.photons == pytest.approx(1430, rel=0.15)
+    assert found.density == pytest.approx(224.9 / 40.96, rel=0.1)
+    assert found.doubts  # it is crowded
