@@ -11,17 +11,20 @@ import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
+from pathlib import Path
 
 import pandas as pd
+import safetensors.torch
 import torch
 from accelerate import Accelerator
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
 from tqdm.auto import tqdm
 
-from .core import pick_device
+from .checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
+from .core import new_file, pick_device
 from .parallel import average_statistics, share_out, start_engine
 
 # %% ../nbs/11_learner.ipynb #c5b2e1a2
@@ -144,15 +147,17 @@ class Learner:
     def fit(self,
         epochs:int, # How often to go through the training data
         progress:bool=True, # Show a progress bar, with the time that remains
+        folder:str|Path|None=None, # Where to keep checkpoints of this run; None for none
+        resume:bool=False, # Go on with the run in `folder`, if there is one
     ) -> pd.DataFrame: # Loss of each epoch so far, on training and validation data
         "Train for `epochs`, then put the weights of the best epoch back."
         if epochs < 1: raise ValueError(f"epochs must be at least 1, got {epochs}")
-        return _fit(self, epochs, progress)
+        return _fit(self, epochs, progress, _run_folder(folder, resume))
 
     def validate(self) -> float: # Mean loss over the validation patches
         "Judge the network as it is now, without learning anything."
-        share = share_out(self.valid, self.engine.process_index, self.engine.num_processes)
-        return validate(self.judged, share, self.loss, self.device, self.precision, self.engine)
+        valid = share_out(self.valid, self.engine.process_index, self.engine.num_processes)
+        return validate(self.judged, valid, self.loss, self.device, self.precision, self.engine)
 
     def stop(self): self.stopping = True  # after this epoch; for callbacks
 
@@ -268,20 +273,79 @@ def _prepare(learner, epochs):
     optimizer = learner.make_optimizer([weight for weight in model.parameters() if weight.requires_grad], lr=learner.lr)
     learner.schedule = learner.make_schedule(optimizer, epochs*-(-len(share)//learner.accumulate))
     learner.optimizer = engine.prepare_optimizer(optimizer, device_placement=False)
-    learner.steps, learner.stopping = 0, False
+    learner.steps, learner.stopping, learner.first = 0, False, len(learner.history)
     return engine.prepare_model(model, device_placement=False), share
 
 # %% ../nbs/11_learner.ipynb #55de9b37
-def _fit(learner, epochs, progress):
+def _generators(source):
+    "The random number generators that choose the batches of a loader."
+    parts = [source, *(getattr(source, name, None) for name in ("sampler", "batch_sampler"))]
+    return list({id(part.generator): part.generator for part in parts if getattr(part, "generator", None)}.values())
+
+def _parts(learner):
+    parts = {"model": learner.model, "judged": learner.judged, "optimizer": learner.optimizer,
+             "schedule": learner.schedule, "scaler": learner.engine.scaler}
+    return {name: part for name, part in parts.items() if part is not None}
+
+_NOTES = ("first", "steps", "stopping", "at_once", "best_epoch", "best_weights")
+
+def _state(learner, settings):
+    "All that the rest of the run depends on."
+    return {name: part.state_dict() for name, part in _parts(learner).items()} | {
+        "settings": settings, "notes": {name: getattr(learner, name) for name in _NOTES},
+        "history": learner.history.to_dict("list"), "random": gather_object([random_state()]),
+        "generators": [generator.get_state() for generator in _generators(learner.train)]}
+
+def _restore(learner, state, settings):
+    "Go back to where a run was."
+    if state["settings"] != settings:
+        raise ValueError(f"the run in this folder was begun with {state['settings']}, and this one has {settings}: "
+                         "give the same network, data and number of epochs, or choose another folder")
+    for name, part in _parts(learner).items(): part.load_state_dict(state[name])
+    for name, value in state["notes"].items(): setattr(learner, name, value)
+    epochs = pd.Index(range(1, len(state["history"]["valid"]) + 1), name="epoch")
+    learner.history = pd.DataFrame(state["history"], index=epochs)
+    for generator, old in zip(_generators(learner.train), state["generators"]): generator.set_state(old)
+    set_random_state(state["random"][learner.engine.process_index])
+
+# %% ../nbs/11_learner.ipynb #40ffabda
+def _run_folder(folder, resume):
+    if folder is None:
+        if resume: raise ValueError("resume=True needs folder=, where the checkpoints of the run are")
+        return None
+    if (Path(folder)/"last.pt").exists() and not resume:
+        raise ValueError(f"there is a run in {folder}: go on with it by resume=True, or choose another folder")
+    return Path(folder)
+
+def _save(learner, folder, settings):
+    "Write what is needed to go on, and the best weights by themselves."
+    state = _state(learner, settings)
+    if not learner.engine.is_main_process: return
+    save_checkpoint(folder/"last.pt", state)
+    if learner.best_epoch == len(learner.history):
+        best = {name: value.cpu().contiguous() for name, value in learner.best_weights.items()}
+        with new_file(folder/"best.safetensors", overwrite=True) as part: part.write_bytes(safetensors.torch.save(best))
+
+def _agree(learner):
+    "Let every process draw the same batches as the first one."
+    states = [generator.get_state() for generator in _generators(learner.train)]
+    for generator, state in zip(_generators(learner.train), broadcast_object_list(states)): generator.set_state(state)
+
+# %% ../nbs/11_learner.ipynb #3e8d8847
+def _fit(learner, epochs, progress, folder):
     model, share = _prepare(learner, epochs)
+    settings = {"epochs": epochs, "batches": len(share), "processes": learner.engine.num_processes,
+                "weights": sum(weight.numel() for weight in learner.model.parameters())}
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
-    last = len(learner.history) + epochs
     try:
+        if folder and (folder/"last.pt").exists(): _restore(learner, load_checkpoint(folder/"last.pt"), settings)
+        bar.update((len(learner.history) - learner.first)*len(share))
+        _agree(learner)
         _call(learner, "before_fit")
-        while len(learner.history) < last and not learner.stopping:
-            _set_epoch(learner.train, len(learner.history))
+        while len(learner.history) < learner.first + epochs and not learner.stopping:
             _run_epoch(learner, model, share, bar)
+            if folder: _save(learner, folder, settings)
     except KeyboardInterrupt:
         if learner.best_weights is None: raise
     finally:
@@ -292,6 +356,7 @@ def _fit(learner, epochs, progress):
     return learner.history
 
 def _run_epoch(learner, model, share, bar):
+    _set_epoch(learner.train, len(learner.history))
     _call(learner, "before_epoch")
     train = _train_epoch(learner, model, share, bar)
     _note(learner, train, learner.validate())

@@ -7,7 +7,7 @@ from project import PACKAGE, modules
 
 RANKS = [
     "core losses metrics layers parallel strangers",
-    "tiff thunderstorm",
+    "checkpoint tiff thunderstorm",
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize resolution blocks pipeline",
     "simulate data learner evaluate render tables bound models.deepstorm models.fidstorm models.srcnn",
