@@ -13,70 +13,32 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from scipy.optimize import isotonic_regression
-from scipy.spatial import cKDTree
 from scipy.stats import chi2, norm
 
-from .core import check_emitters
-from .evaluate import match
+from .evaluate import evaluate, match
 from .localize import correct_grid, localize
 from .models.contract import EmitterNet
 from .reconstruct import reconstruct
 
 # %% ../nbs/23b_calibrate.ipynb #ba928f6b
-def _close_pairs(found, truth, radius_nm):
-    "Row numbers in both tables and distance of all pairs closer than the radius, closest first."
-    far = 4*radius_nm  # frames are put so far apart that they never meet
-    trees = [cKDTree(np.c_[table[["x_nm", "y_nm"]], far*table["frame"]]) for table in (found, truth)]
-    close = trees[0].sparse_distance_matrix(trees[1], radius_nm, output_type="ndarray")
-    close = close[np.lexsort((close["j"], close["i"], close["v"]))]
-    return close["i"], close["j"], close["v"]
-
-def _match_nested(i, j, active):
-    "Match pairs, given closest first, at every threshold: (thresholds, pairs), true where a pair is matched."
-    level, pair = np.nonzero(active)
-    matched = np.zeros_like(active)
-    while len(pair):
-        first = np.ones(len(pair), bool)
-        for member in (i, j):
-            _, place = np.unique(level*(member.max() + 1) + member[pair], return_index=True)
-            is_first = np.zeros(len(pair), bool)
-            is_first[place] = True
-            first &= is_first
-        matched[level[first], pair[first]] = True
-        used = np.zeros(len(pair), bool)
-        for member in (i, j):
-            key = level*(member.max() + 1) + member[pair]
-            used |= np.isin(key, key[first])
-        level, pair = level[~used], pair[~used]
-    return matched
-
-# %% ../nbs/23b_calibrate.ipynb #5c873cd2
 def threshold_curve(
     found:pd.DataFrame, # Localizations with confidence, listed with a low threshold
     truth:pd.DataFrame, # True emitters
     radius_nm:float=250., # Largest distance of a pair in nm
     thresholds=None, # Confidences to try; None for forty from the least to the 95th percentile
-) -> pd.DataFrame: # One row a threshold: precision, recall, jaccard, rmse_nm, efficiency, all but rmse_nm from 0 to 1
-    "Score a list of molecules at many thresholds at once."
-    check_emitters(found), check_emitters(truth)
+) -> pd.DataFrame: # One row a threshold: precision, recall and jaccard from 0 to 1, rmse_nm, efficiency in per cent
+    "Score a list of molecules at many thresholds."
     if not len(found) or not len(truth):
         raise ValueError(f"there is nothing to compare: {len(found)} localizations and {len(truth)} emitters; "
                          "simulate more frames")
-    confidence = found["confidence"].to_numpy()
+    confidence, names = found["confidence"], ("precision", "recall", "jaccard", "rmse_nm", "efficiency")
     if thresholds is None: thresholds = np.linspace(confidence.min(), np.percentile(confidence, 95), 40)
-    thresholds = np.asarray(thresholds, dtype=float)
-    i, j, distance = _close_pairs(found, truth, radius_nm)
-    matched = _match_nested(i, j, confidence[i] >= thresholds[:, None])
-    number, listed = matched.sum(1), (confidence >= thresholds[:, None]).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rmse = np.sqrt((matched*distance**2).sum(1)/number)
-        precision = np.where(listed, number/listed, 1.)
-    jaccard = number/(listed + len(truth) - number)
-    efficiency = 1 - np.hypot(1 - jaccard, np.nan_to_num(rmse, nan=1e9)/100)
-    return pd.DataFrame({"threshold": thresholds, "precision": precision, "recall": number/len(truth),
-                         "jaccard": jaccard, "rmse_nm": rmse, "efficiency": efficiency})
+    scores = [evaluate(found[confidence >= threshold], truth, radius_nm) for threshold in thresholds]
+    table = pd.DataFrame([[getattr(score, name) for name in names] for score in scores], columns=list(names))
+    table.insert(0, "threshold", np.asarray(thresholds, dtype=float))
+    return table
 
-# %% ../nbs/23b_calibrate.ipynb #d0935684
+# %% ../nbs/23b_calibrate.ipynb #3af55956
 def show_thresholds(
     curve:pd.DataFrame, # What `threshold_curve` returned
     threshold:float|None=None, # A threshold to mark; None for that of the best efficiency
@@ -84,10 +46,10 @@ def show_thresholds(
     "Draw scores over the threshold, and precision over recall."
     best = curve["efficiency"].idxmax() if threshold is None else (curve["threshold"] - threshold).abs().idxmin()
     _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for name in ("precision", "recall", "jaccard", "efficiency"):
-        axes[0].plot(curve["threshold"], curve[name].where(curve[name] > 0), label=name)
+    for name, scale in {"precision": 1, "recall": 1, "jaccard": 1, "efficiency": 100}.items():
+        axes[0].plot(curve["threshold"], curve[name]/scale, label=name + (" / 100" if scale == 100 else ""))
     axes[0].axvline(curve["threshold"][best], color="0.6", linestyle=":")
-    axes[0].set(xlabel="threshold (confidence, emitters)", ylabel="score")
+    axes[0].set(xlabel="threshold (confidence, emitters)", ylabel="score", ylim=(0, 1.03))
     axes[0].legend(frameon=False)
     axes[1].plot(curve["recall"], curve["precision"], color="0.4")
     axes[1].plot(curve["recall"][best], curve["precision"][best], "o", color="C3",
