@@ -1,0 +1,58 @@
+"What is learned about a network goes with it: into its bundle, through a reconstruction, into the table."
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import dl4smlm as smlm
+from dl4smlm.data import Normalise
+
+
+def made_up(number, seed):
+    "Localizations whose truth we know: right with a probability of their confidence, off by half their spread."
+    generator = np.random.default_rng(seed)
+    place, confidence = generator.uniform(0, 5000, (number, 2)), generator.uniform(0.1, 1, number)
+    spread = generator.uniform(10, 40, number)
+    real = generator.random(number) < confidence
+    truth = smlm.make_emitters(np.arange(number)[real], *place[real].T)
+    off = place + spread[:, None]/2*generator.standard_normal((number, 2))
+    columns = {"confidence": confidence, "spread_nm": spread}
+    return smlm.make_emitters(np.arange(number), *off.T, **columns), truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_stated_numbers_are_the_true_ones(seed):
+    calibration = smlm.fit_calibration(*made_up(20_000, seed))
+    found, truth = made_up(20_000, 100 + seed)
+    stated = smlm.add_uncertainty(found, json.loads(json.dumps(calibration)))
+    assert np.abs(stated["probability"] - stated["confidence"]).mean() < 0.03
+    assert np.abs(stated["uncertainty_nm"]/(stated["spread_nm"]/2) - 1).mean() < 0.06
+    assert abs(smlm.error_ratio(stated, truth).std() - 1) < 0.03
+    points = smlm.reliability(stated, truth)
+    assert ((points["stated"] - points["observed"]).abs() < 4*points["standard_error"] + 0.02).all()
+
+
+def test_the_threshold_of_the_best_score_is_found():
+    found, truth = made_up(4000, 0)
+    curve = smlm.threshold_curve(found, truth)
+    best = curve.loc[curve["jaccard"].idxmax(), "threshold"]
+    for threshold in (best - 0.2, best + 0.2):
+        other = smlm.evaluate(found[found["confidence"] >= threshold], truth)
+        assert other.jaccard < curve["jaccard"].max()
+
+
+def test_a_bundle_keeps_threshold_and_calibration(tmp_path):
+    model = smlm.create_model("fidstorm", upscale=2, blocks=1, width=4)
+    model.normalise, model.pixel_nm, model.threshold = Normalise(100, 100), 100., 0.37
+    found, truth = made_up(5000, 0)
+    model.calibration = smlm.fit_calibration(found, truth) | {"grid": smlm.grid_bias(found, 50).correction()}
+    smlm.save_model(model, tmp_path/"model")
+    again = smlm.load_model(tmp_path/"model")
+    assert (again.threshold, again.calibration) == (model.threshold, model.calibration)
+    with torch.no_grad():
+        for weights in again.parameters(): weights.abs_()  # light everywhere, so that there are peaks
+    density = smlm.reconstruct(again, np.full((3, 16, 16), 200, np.uint16), progress=False)
+    found = smlm.localize(density)
+    assert len(found) and found["confidence"].min() >= 0.37
+    assert {"probability", "uncertainty_nm"} <= set(found)

@@ -1,0 +1,84 @@
+"Localizing at real size: nothing counted twice, nothing that depends on blocks, frames or device, memory that is flat."
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dl4smlm.localize import add_uncertainty, find_peaks, localize
+
+
+def crowded(frames, height, width, number, seed):
+    "Densities of many molecules at random places, each shared among the four pixels around it."
+    generator = torch.Generator().manual_seed(seed)
+    def draw(low, high): return low + (high - low)*torch.rand(number, generator=generator)
+    frame = torch.randint(frames, (number,), generator=generator)
+    x, y = draw(0.5, width - 0.51), draw(0.5, height - 0.51)
+    density = torch.zeros(frames, height, width)
+    for right in (0, 1):
+        for down in (0, 1):
+            shares = [(place - 0.5).frac() for place in (x, y)]
+            along, across = (share if step else 1 - share for share, step in zip(shares, (right, down)))
+            index = frame, (y - 0.5).long() + down, (x - 0.5).long() + right
+            density.index_put_(index, along*across, accumulate=True)
+    return density
+
+
+@settings(max_examples=25, deadline=None)
+@given(number=st.integers(0, 400), radius=st.integers(1, 4), seed=st.integers(0, 99))
+def test_confidences_never_add_up_to_more_than_the_density(number, radius, seed):
+    density = crowded(2, 33, 47, number, seed)
+    peaks = find_peaks(density, 0.05, radius)
+    for frame in range(2):
+        total = peaks[peaks[:, 0] == frame, 3].sum()
+        assert total <= density[frame].sum() + 1e-4
+    apart = (peaks[:, None, :3] - peaks[None, :, :3]).abs()
+    assert not ((apart[..., 0] == 0) & (apart[..., 1:].amax(-1) == 0)).fill_diagonal_(False).any()
+
+
+@pytest.mark.parametrize("flip", [(-1,), (-2,), (-1, -2)])
+@pytest.mark.parametrize("centre", ["gravity", "fit"])
+def test_a_mirrored_density_has_mirrored_molecules(flip, centre):
+    density = crowded(1, 64, 80, 300, 0)
+    found, mirrored = (localize(image, 10, centre=centre) for image in (density, density.flip(flip)))
+    if -1 in flip: mirrored["x_nm"] = 800 - mirrored["x_nm"]
+    if -2 in flip: mirrored["y_nm"] = 640 - mirrored["y_nm"]
+    columns = ["x_nm", "y_nm", "confidence"]
+    np.testing.assert_allclose(*(table[columns].sort_values(columns) for table in (found, mirrored)), atol=0.01)
+
+
+def test_equal_values_are_one_molecule_each():
+    density = torch.zeros(1, 40, 40)
+    density[0, 10, 10] = 1
+    density[0, 20, 20:22] = 0.5
+    density[0, 30:32, 30:32] = 0.25
+    density[0, 5:35, 3] = 0.01
+    found = localize(density, 10, threshold=0.5)
+    assert found["x_nm"].tolist() == pytest.approx([105, 210, 310])
+    assert found["y_nm"].tolist() == pytest.approx([105, 205, 310])
+    assert found["confidence"].tolist() == pytest.approx([1, 1, 1])
+
+
+@pytest.mark.parametrize("shape", [(0, 16, 16), (3, 8, 8), (1, 9, 130)])
+def test_empty_and_odd_densities(shape):
+    found = localize(torch.zeros(shape), 10)
+    assert len(found) == 0 and list(found) == ["frame", "x_nm", "y_nm", "confidence", "spread_nm"]
+    curves = {"probability": [[0, 1], [0, 1]], "spread": [[0, 1], [1, 2]], "correction": [[0, 1], [1, 1]]}
+    assert {"probability", "uncertainty_nm"} < set(add_uncertainty(found, curves))
+
+
+def test_long_movies_are_read_in_blocks():
+    class Movie:
+        "Remembers the largest piece that was asked for."
+        shape, largest = (5000, 128, 128), 0
+        def __len__(self): return self.shape[0]
+        def __getitem__(self, rows):
+            number = len(range(*rows.indices(len(self))))
+            self.largest = max(self.largest, number)
+            piece = np.zeros((number, 128, 128), np.float32)
+            piece[:, 64, 64] = 1
+            return piece
+    movie = Movie()
+    found = localize(movie, 10)
+    assert found["frame"].tolist() == list(range(5000))
+    assert movie.largest <= 256
