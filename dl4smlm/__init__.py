@@ -7,7 +7,7 @@ from types import ModuleType as _Module
 
 # Names are looked up in their modules when they are first used, so that `import dl4smlm` does not wait for torch.
 _MODULES = {
-    "core": "check_emitters make_emitters make_generator new_folder pick_device set_seed",
+    "core": "check_emitters free_folder make_emitters make_generator new_folder pick_device set_seed",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "GaussianPSF",
     "camera": "Camera emccd_camera expose ideal_camera scmos_camera to_photons",
@@ -29,6 +29,7 @@ _MODULES = {
     "resolution": "decorrelation error_map frc ring_correlation show_quality",
     "evaluate": "challenge evaluate match outcomes score_curve test_model",
     "fuse": "export_onnx fuse",
+    "blocks": "find_process",
     "reconstruct": "reconstruct",
     "calibrate": "calibrate error_ratio fit_calibration grid_bias pick_threshold reliability show_calibration "
                  "show_grid_bias show_thresholds threshold_curve",

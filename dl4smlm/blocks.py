@@ -9,6 +9,7 @@ __all__ = ['UNIT', 'count_light', 'to_emitters', 'find_process', 'wait_all', 'fi
 import hashlib
 import json
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -78,7 +79,7 @@ def _agree(folder, job, resume):
     differ = [name for name in {**job, **before} if job.get(name) != before.get(name)]
     if differ: raise ValueError(f"{folder} holds an unfinished job with another {', '.join(differ)}: "
                                 "delete it to begin anew, or ask for what was asked for before")
-    if not resume: raise ValueError(f"{folder} holds an unfinished job like this one: resume it, or delete the folder")
+    if not resume: raise ValueError(f"{folder} holds this job, unfinished: resume it (--resume), or delete the folder")
 
 def _begin(folder, job, resume):
     "Make a folder with the description of a job in it, or refuse the one that is there."
@@ -92,6 +93,8 @@ def _begin(folder, job, resume):
 def _rows_file(folder, block): return folder/f"rows-{block:06}.npy"
 
 def _sum_files(folder): return sorted(folder.glob("sum-*.npz"))
+
+def _done(folder): return [block for path in _sum_files(folder) for block in np.load(path)["blocks"].tolist()]
 
 def _write_rows(path, rows):
     with new_file(path, overwrite=True) as part, open(part, "wb") as file: np.save(file, rows)
@@ -146,11 +149,10 @@ def _enter(blocks, job, resume):
     "Open the folder, take up what a process of this number did before, and return what all did."
     if blocks.number == 0: _begin(blocks.folder, job, resume)
     wait_all()
-    done, blocks._own = [], blocks.folder/f"sum-{blocks.number:04}.npz"
-    for path in _sum_files(blocks.folder):
-        with np.load(path) as file:
-            done += file["blocks"].tolist()
-            if path == blocks._own: blocks.light, blocks.kept = torch.from_numpy(file["light"]), file["blocks"].tolist()
+    done, blocks._own = _done(blocks.folder), blocks.folder/f"sum-{blocks.number:04}.npz"
+    if blocks._own.exists():
+        with np.load(blocks._own) as file: light, blocks.kept = file["light"], file["blocks"].tolist()
+        blocks.light = torch.from_numpy(light)
     wait_all()
     return done
 
@@ -209,6 +211,8 @@ def keeping(
         with suppress(Exception):
             blocks.save()
             blocks.behind.finish()
-        if blocks.folder is None or not isinstance(error, (OSError, ValueError)): raise
-        raise ValueError(f"{str(error).rstrip('.')}. What is done ({len(blocks.kept)} of {blocks.count} blocks here) "
-                         f"is kept in {blocks.folder}: put this right, and resume") from error
+        done = _done(blocks.folder) if blocks.folder else []
+        if blocks.folder and not done and not blocks.number: shutil.rmtree(blocks.folder, ignore_errors=True)
+        if not done or not isinstance(error, (OSError, ValueError)): raise
+        raise ValueError(f"{str(error).rstrip('.')}. What is done ({len(done)} of {blocks.count} blocks) is kept in "
+                         f"{blocks.folder}: put this right, and resume (--resume)") from error

@@ -11,6 +11,7 @@ import json
 import math
 import platform
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -152,28 +153,46 @@ def _reconstruct(
     model: Annotated[Path, _option("A model bundle: the folder that `dl4smlm train` made, or its name.")],
     out: Out,
     pixel_nm: PixelNm = None,
-    threshold: Threshold = 0.2,
+    threshold: Annotated[float | None, _option("Least confidence of a molecule; else the network's, or 0.2.")] = None,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
+    precision: Annotated[str, _option("Precision inside the network: float32, or bfloat16 for speed.")] = "float32",
+    resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """Turn a movie into a super-resolved image and a table.
 
-    Writes reconstruction.tif and localizations.csv."""
-
+    Writes reconstruction.tif and localizations.csv. What is done is kept beside them until the end, so that an
+    interrupted run can go on with --resume. Started by torchrun or accelerate launch, the processes share the movie."""
     smlm.set_seed(seed)
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
+    part = smlm.free_folder(out, overwrite).resolve().with_name(f".{out.resolve().name}.part")
+    with smlm.open_movie(movie) as stack:
         net = smlm.from_pretrained(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
-        density = smlm.reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm,
-                              keep_frames=keep_frames, device=device)
-        found = smlm.localize(density, threshold=threshold)
+        if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
+        density = smlm.reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm, device=device,
+                                   keep_frames=keep_frames, precision=precision, folder=part, resume=resume)
+    found = smlm.localize(density, threshold=threshold)
+    if smlm.find_process(device)[0]: return  # the first process writes
+    try: _write_reconstruction(out, overwrite, density, found)
+    except OSError as error: raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
+    shutil.rmtree(part, ignore_errors=True)
+    print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {out}\n{_pace(density)}")
+
+# %% ../nbs/26_cli.ipynb #3f461df4
+def _write_reconstruction(out, overwrite, density, found):
+    with smlm.new_folder(out, overwrite) as folder:
         smlm.save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
         smlm.save_localizations(found, folder/"localizations.csv")
-        if keep_frames: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
-    print(f"{len(found)} molecules in {len(stack)} frames, on a grid of {density.pixel_nm:g} nm, in {out}")
+        if density.frames is not None: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
+
+def _pace(density):
+    spent = {stage: row["seconds"] for stage, row in density.stages.items()}
+    pace = f"{spent['all']:.1f} s, of which {spent.get('network', 0):.1f} s in the network"
+    pace += f" and {spent.get('wait', 0):.1f} s waiting for the disk"
+    return pace if density.rounding is None else f"{pace}; bfloat16 changed densities by up to {density.rounding:.2g}"
 
 # %% ../nbs/26_cli.ipynb #8d9ac0e9
 @app.command("localize")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEEDED_COLUMNS', 'check_emitters', 'make_emitters', 'set_seed', 'make_generator', 'pick_device', 'new_file',
-           'new_folder']
+           'free_folder', 'new_folder']
 
 # %% ../nbs/00_core.ipynb #b5a29967
 import os
@@ -164,17 +164,25 @@ def _make_folder(
         raise ValueError(f"the folder {path} cannot be made ({error.strerror}): choose another place") from None
 
 # %% ../nbs/00_core.ipynb #e2dfe6a2
+def free_folder(
+    path:str|Path, # A folder for results
+    overwrite:bool=False, # Whether it may hold files already
+) -> Path: # The same
+    "Refuse a folder in which something lies already; long work asks before it begins."
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file, and a folder is needed: choose another name")
+    if path.is_dir() and any(path.iterdir()) and not overwrite:
+        raise ValueError(f"the folder {path} is not empty: choose another, or ask for it to be overwritten")
+    return path
+
 @contextmanager
 def new_folder(
     path:str|Path, # Where the folder shall be in the end
     overwrite:bool=False, # Write into a folder that holds files, replacing those of the same name
 ) -> Iterator[Path]: # A temporary folder to write to
     "Fill a folder whose files appear under their names only when all are whole."
-    path = Path(path)
-    if path.exists() and not path.is_dir():
-        raise ValueError(f"{path} is a file, and a folder is needed: choose another name")
-    if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise ValueError(f"the folder {path} is not empty: choose another, or ask for it to be overwritten")
+    path = free_folder(path, overwrite)
     _make_folder(path.parent)
     part = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:

@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 from tqdm.auto import tqdm
 
 from . import __version__
-from .blocks import Blocks, count_light, fingerprint, keeping, to_emitters, wait_all
+from .blocks import Blocks, count_light, find_process, fingerprint, keeping, to_emitters, wait_all
 from .core import pick_device
 from .data import Normalise
 from .fuse import fuse
@@ -290,12 +290,13 @@ def reconstruct(
     normalise, pixel_nm, begin = normalise or model.normalise, pixel_nm or model.pixel_nm, time.perf_counter()
     _check(movie, normalise, fused, precision)
     if floor is None: floor = min(0.1, model.threshold or 0.1)
-    job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
-                    keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes)
     r, (total, height, width) = model.upscale, movie.shape
     radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, max(16, 2**20//(height*width))
+    job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
+                    keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes)
+    if folder: find_process(device)
+    scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
     with keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
-        scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)
         with tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number) as bar:
             for done in _go_over(scan, blocks.todo, block, bar): blocks.keep(*done)

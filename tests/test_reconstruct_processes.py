@@ -1,0 +1,176 @@
+"A reconstruction that is killed, shared, or disturbed ends in the same picture and table, or in one clear line."
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from dl4smlm.bundle import save_model
+from dl4smlm.data import Normalise
+from dl4smlm.models.zoo import create_model
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills and limits as Linux has them")
+COMMAND = "from dl4smlm.cli import main; main()"
+FRAMES, BLOCK = 160, 16  # a field of 256 x 256 pixels has the smallest block
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    "A movie of flashes, a small network that shows them, and what one process makes of them in one go."
+    folder = tmp_path_factory.mktemp("job")
+    random = np.random.default_rng(0)
+    movie = random.poisson(100, (FRAMES, 256, 256)).astype(np.uint16)
+    rows, columns = random.integers(0, 256, (2, 20 * FRAMES))
+    movie[np.arange(FRAMES).repeat(20), rows, columns] += 400
+    with tifffile.TiffWriter(folder / "movie.tif", bigtiff=True) as tiff:
+        for frame in movie: tiff.write(frame, contiguous=False)
+    torch.manual_seed(0)
+    model = create_model("fidstorm", upscale=2, blocks=1, width=4)
+    model.normalise, model.pixel_nm = Normalise(100., 100.), 100.
+    save_model(model, folder / "model")
+    done = run(folder, folder / "whole")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def arguments(job, out, *more, movie=None):
+    return ["reconstruct", str(movie or job / "movie.tif"), "--model", str(job / "model"), "--out", str(out),
+            "--threshold", "0.02", "--device", "cpu", *more]
+
+
+def run(job, out, *more, movie=None, **options):
+    "Reconstruct in a process of its own."
+    return subprocess.run([sys.executable, "-c", COMMAND, *arguments(job, out, *more, movie=movie)], env=ENVIRONMENT,
+                          capture_output=True, text=True, timeout=300, **options)
+
+
+def same(job, out):
+    "Whether picture and table are those of the undisturbed run, byte for byte, and nothing is left over."
+    names = ("reconstruction.tif", "localizations.csv")
+    left = list(out.parent.glob(f".{out.name}*"))
+    return not left and all((job / "whole" / name).read_bytes() == (out / name).read_bytes() for name in names)
+
+
+def kept(out):
+    "Numbers of the blocks that are kept beside a folder that is not there yet."
+    files = out.parent.glob(f".{out.name}.part/sum-*.npz")
+    return sorted(block for path in files for block in np.load(path)["blocks"].tolist())
+
+
+def complaint(done):
+    "The one line, after the progress bar if there was one, with which a run ended."
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stdout + done.stderr
+    *bar, line = done.stderr.splitlines()
+    assert line.startswith("dl4smlm: ") and not [text for text in bar if text and "frame/s" not in text], done.stderr
+    return line
+
+
+def test_the_job_is_worth_comparing(job):
+    image = tifffile.imread(job / "whole" / "reconstruction.tif")
+    assert image.max() > 0 and len(np.unique(image)) > 1000
+    assert sum(1 for _ in open(job / "whole" / "localizations.csv")) > 100
+
+
+def launcher(launch, out, job):
+    engine = {"torchrun": ["torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"],
+              "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
+                             "--mixed_precision", "no", "--dynamo_backend", "no", "--no_python"]}[launch]
+    return [sys.executable, "-m", *engine, sys.executable, "-c", COMMAND, *arguments(job, out, "--resume")]
+
+
+@pytest.mark.parametrize("launch", ["torchrun", "accelerate"])
+def test_two_processes_give_the_same(job, tmp_path, launch):
+    done = subprocess.run(launcher(launch, tmp_path / "out", job), env=ENVIRONMENT, capture_output=True, text=True,
+                          timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("molecules on a grid") == 1, done.stdout
+    assert same(job, tmp_path / "out")
+
+
+def until_kept(process, out, blocks):
+    "Wait until so many blocks are kept."
+    end = time.time() + 120
+    while len(kept(out)) < blocks and process.poll() is None and time.time() < end: time.sleep(0.005)
+    assert process.poll() is None, "it ended before it could be killed"
+
+
+def test_one_of_two_killed_and_started_again(job, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen(launcher("torchrun", out, job), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    until_kept(process, out, 1)
+    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
+    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode != 0 and "SIGKILL" in said.upper() and not out.exists()
+    before = kept(out)
+    assert 1 <= len(before) < FRAMES // BLOCK
+    assert run(job, out, "--resume").returncode == 0  # one process goes on with what two began
+    assert same(job, out)
+
+
+def test_killed_resumed_and_not_mistaken_for_another(job, tmp_path):
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments(job, out)], env=ENVIRONMENT)
+    until_kept(process, out, 3)
+    process.kill()
+    process.wait()
+    before = len(kept(out))
+    assert before >= 3 and not out.exists()
+    assert "--resume" in complaint(run(job, out))
+    other = tmp_path / "other.tif"
+    tifffile.imwrite(other, tifffile.imread(job / "movie.tif")[::-1])
+    assert "another movie" in complaint(run(job, out, "--resume", movie=other))
+    assert "another floor, precision" in complaint(run(job, out, "--resume", "--threshold", "0.03",
+                                                       "--precision", "bfloat16"))
+    assert len(kept(out)) == before
+    assert run(job, out, "--resume").returncode == 0
+    assert same(job, out)
+
+
+def damaged(job, path):
+    "A copy of the movie in which frame 100 says that it is compressed in a way that nobody knows."
+    shutil.copy(job / "movie.tif", path)
+    with tifffile.TiffFile(path) as tiff: place = tiff.pages[100].tags["Compression"].valueoffset
+    with open(path, "r+b") as file:
+        file.seek(place)
+        file.write((64999).to_bytes(2, "little"))
+
+
+def test_an_unreadable_frame(job, tmp_path):
+    damaged(job, tmp_path / "movie.tif")
+    said = complaint(run(job, tmp_path / "out", movie=tmp_path / "movie.tif"))
+    assert "frame 100" in said and "--resume" in said
+    assert kept(tmp_path / "out") == list(range(100 // BLOCK))
+    shutil.copy(job / "movie.tif", tmp_path / "movie.tif")  # a good copy turns up
+    assert run(job, tmp_path / "out", "--resume", movie=tmp_path / "movie.tif").returncode == 0
+    assert same(job, tmp_path / "out")
+
+
+def test_a_file_that_shrinks(job, tmp_path):
+    shutil.copy(job / "movie.tif", tmp_path / "movie.tif")
+    process = subprocess.Popen([sys.executable, "-c", COMMAND, *arguments(job, tmp_path / "out",
+                               movie=tmp_path / "movie.tif")], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    until_kept(process, tmp_path / "out", 1)
+    os.truncate(tmp_path / "movie.tif", 3 * (tmp_path / "movie.tif").stat().st_size // 4)
+    _, said = process.communicate(timeout=300)
+    said = complaint(subprocess.CompletedProcess([], process.returncode, "", said))
+    assert "cut short" in said and "--resume" in said
+    assert 1 <= len(kept(tmp_path / "out")) <= 3 * FRAMES // BLOCK // 4
+
+
+def test_a_full_disk(job, tmp_path):
+    "A limit on the size of files plays the disk: rows fit, the picture does not, and so nothing is said to be kept."
+    def full(): resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY))
+    said = complaint(run(job, tmp_path / "out", preexec_fn=full))
+    assert "too large" in said.lower() and "kept" not in said
+    assert not (tmp_path / "out").exists() and not kept(tmp_path / "out")
+    assert run(job, tmp_path / "out", "--resume").returncode == 0
+    assert same(job, tmp_path / "out")
