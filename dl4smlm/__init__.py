@@ -10,7 +10,7 @@ _MODULES = {
     "core": "check_emitters free_folder make_emitters make_generator new_folder pick_device set_seed",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "GaussianPSF",
-    "camera": "Camera emccd_camera expose ideal_camera scmos_camera to_photons",
+    "camera": "CAMERAS Camera PixelMaps emccd_camera expose ideal_camera make_camera scmos_camera to_photons",
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "simulate": "draw_emitters film simulate",
     "io": "open_movie read_image save_image save_movie",
