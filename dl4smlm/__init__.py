@@ -9,9 +9,11 @@ from types import ModuleType as _Module
 _MODULES = {
     "core": "check_emitters free_folder make_emitters make_generator new_folder pick_device set_seed",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
-    "psf": "GaussianPSF",
+    "psf": "AstigmaticPSF GaussianPSF MeasuredPSF",
     "camera": "CAMERAS Camera PixelMaps emccd_camera expose ideal_camera make_camera scmos_camera to_photons",
+    "background": "Background",
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
+    "blinking": "Blinking Exponential LogNormal Normal",
     "simulate": "draw_emitters film simulate",
     "io": "open_movie read_image save_image save_movie",
     "tables": "read_localizations save_localizations table_format",
