@@ -10,7 +10,7 @@ _MODULES = {
     "core": "check_emitters free_folder make_emitters make_generator new_folder pick_device set_seed",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "AstigmaticPSF GaussianPSF MeasuredPSF",
-    "camera": "Camera PixelMaps emccd_camera expose ideal_camera list_cameras make_camera scmos_camera to_photons",
+    "camera": "Camera CmosMap emccd_camera expose ideal_camera list_cameras make_camera scmos_camera to_photons",
     "background": "Background",
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "blinking": "Blinking Exponential LogNormal Normal",
