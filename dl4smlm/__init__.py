@@ -37,6 +37,7 @@ _MODULES = {
                  "show_grid_bias show_thresholds threshold_curve",
     "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "
               "save_pretrained shipped_models",
+    "distill": "distill teacher_errors",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -27,6 +27,7 @@ import torch
 from huggingface_hub import ModelCardData, ModelHubMixin, snapshot_download
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.utils.data import DataLoader
 
 from . import __version__
 from .core import new_folder
@@ -60,7 +61,7 @@ def _plain_array(array, name):
 
 def _plain_object(value, name):
     if dataclasses.is_dataclass(value): settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    else: settings = {key: item for key, item in vars(value).items() if isinstance(item, str | Real | tuple | Path)}
+    else: settings = {k: item for k, item in vars(value).items() if isinstance(item, str | Real | tuple | dict | Path)}
     shown = {key: item for key, item in settings.items() if not key.startswith("_") and key != "training"}
     return {"class": type(value).__name__, **plain(shown, name)}
 
@@ -76,9 +77,7 @@ def make_card(
     "Write down what a network is, how its input is made, how it was trained and how well it did."
     if model.config is None:
         raise ValueError(f"this {type(model).__name__} does not know how it was made: make it with create_model")
-    if learner is not None:
-        notes = {"loss": learner.loss, "lr": learner.lr, "precision": learner.precision, "history": learner.history,
-                 "best_epoch": learner.best_epoch} | notes
+    if learner is not None: notes = _training(learner) | notes
     return {
         "network": plain(model.config, "config"),
         "parameters": sum(weights.numel() for weights in model.parameters()),
@@ -90,6 +89,12 @@ def make_card(
         "notes": plain(notes, "notes"),
         "versions": {"dl4smlm": __version__, "torch": torch.__version__},
     }
+
+def _training(learner):
+    names = {"loss": "loss", "lr": "lr", "optimizer": "make_optimizer", "schedule": "make_schedule",
+             "precision": "precision", "history": "history", "best_epoch": "best_epoch"}
+    source = {} if isinstance(learner.train, DataLoader) else {"training_data": learner.train}
+    return {name: getattr(learner, attribute) for name, attribute in names.items()} | source
 
 def _plain_scores(scores):
     if scores is None or isinstance(scores, dict): return plain(scores, "scores")
@@ -112,17 +117,27 @@ def sparkline(
     return "".join(_BLOCKS[round((v - low)/step)] if v == v else " " for v in chosen)
 
 # %% ../nbs/24_bundle.ipynb #b0a7a9c7
-def _text(value):
+def _text(value, deep=0):
     "Write a value in one short line, without characters that a terminal would obey."
-    if isinstance(value, float): text = f"{value:.4g}"
+    if deep > 4: text = "..."
+    elif isinstance(value, float): text = f"{value:.4g}"
     elif isinstance(value, list) and len(value) > 8: text = f"{len(value)} values"
-    elif isinstance(value, list): text = f"[{', '.join(map(_text, value))}]"
+    elif isinstance(value, list): text = f"[{', '.join(_text(item, deep + 1) for item in value)}]"
     elif isinstance(value, dict):
-        named = [f"{key} {_text(item)}" for key, item in value.items() if key != "class"]
+        named = [f"{key} {_text(item, deep + 1)}" for key, item in value.items() if key != "class"]
         text = f"{value.get('class', '')} {', '.join(named)}".strip()
     else: text = "none" if value is None else str(value)
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= 200 else text[:197] + "..."
+
+def _spread_out(name, value):
+    "Give each part of a dictionary that is itself one, or a list of them, a line of its own."
+    parts = [key for key, item in value.items() if _has_entries(item)] if isinstance(value, dict) else []
+    if not parts: return [(name, value)]
+    rest = {key: item for key, item in value.items() if key not in parts}
+    return [(name, rest)] + [(f"{name}: {key}", value[key]) for key in parts]
+
+def _has_entries(item): return any(isinstance(i, dict) for i in (item if isinstance(item, list) else [item]))
 
 def _curves(history):
     if not isinstance(history, dict): return []
@@ -144,12 +159,13 @@ def describe_card(
         ("upscale", f"{network['upscale']}{grid}"), ("camera pixel", f"{pixel_nm:g} nm" if pixel_nm else "not known"),
         ("input", "(counts - {offset_counts:g})/{scale_counts:g}".format(**normalise) if normalise else "not known"),
         ("threshold", card["threshold"]), ("calibration", card["calibration"])]
-    kept = [(name.replace("_", " "), value) for name, value in notes.items() if name != "history"]
+    kept = [line for name, value in notes.items() if name != "history" for line in _spread_out(name, value)]
     scores = card["scores"].items() if isinstance(card["scores"], dict) else []
     parts = {"What it is": said, "What it has learned from": kept, "Scores": scores,
              "How training went": _curves(notes.get("history")),
              "Made with": [*card["versions"].items(), ("sha256", card.get("sha256"))]}
-    return {title: [(_text(name), _text(value)) for name, value in lines] for title, lines in parts.items()}
+    return {title: [(_text(name.replace("_", " ")), _text(value)) for name, value in lines]
+            for title, lines in parts.items()}
 
 # %% ../nbs/24_bundle.ipynb #9d3cd6bb
 _FOR = """

@@ -171,6 +171,13 @@ def test_terminal_commands_in_a_card_are_not_obeyed(copy):
     assert all(letter.isprintable() for lines in shown.values() for line in lines for text in line for letter in text)
 
 
+def test_deep_and_wide_notes_can_be_shown(copy):
+    deep = "[" * 400 + "]" * 400
+    folder = copy({"notes": {"deep": json.loads(deep), "wide": {str(k): [k] for k in range(1000)}}})
+    shown = bundle.describe_card(load_card(folder))
+    assert all(len(text) <= 200 for lines in shown.values() for line in lines for text in line)
+
+
 # the weights
 
 def state_of(whole): return safetensors.torch.load((whole / WEIGHTS).read_bytes())
