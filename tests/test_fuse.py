@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from dl4smlm.fuse import FusedNet, count_work, export_onnx, fuse
+from dl4smlm.fuse import Bands, FusedNet, count_work, export_onnx, fuse
 from dl4smlm.layers import conv_bn_act, up_nearest
 from dl4smlm.models.contract import UPSCALES, EmitterNet, check_model, random_statistics
 from dl4smlm.models.zoo import create_model, list_models
@@ -57,23 +57,60 @@ def test_borders_are_exact(name):
         assert apart(got[edge], expected[edge]) < 1e-11
 
 
+@pytest.mark.parametrize("upscale", UPSCALES)
 @pytest.mark.parametrize("name", list_models())
 @torch.inference_mode()
-def test_half_the_digits(name):
-    "Bound for weights drawn at random, which amplify more than trained ones do."
-    for upscale in (4, 8):
-        model, x = ready(name, upscale), frames(2, 12, 12)
+def test_half_the_digits(name, upscale):
+    """The worst pixel is off by less than 1 % of the largest value, for weights and statistics drawn at random.
+
+    They amplify more than trained ones do. Of three draws, one may be over by a little.
+    """
+    found = []
+    for seed in range(3):
+        model, x = ready(name, upscale, seed), frames(1, 12, 13, seed)
         got, expected = fuse(model, torch.bfloat16)(x), model(x)
         assert got.dtype == torch.float32
-        assert apart(got, expected) < 0.05
-        assert ((got - expected).square().mean().sqrt()/expected.abs().max()).item() < 0.01
+        assert ((got - expected).square().mean().sqrt()/expected.abs().max()).item() < 0.003
+        found.append(apart(got, expected))
+    assert sorted(found)[-2] < 0.01 and max(found) < 0.0125, found
+
+
+@pytest.mark.parametrize("name", ["deepstorm", "ustorm", "drlstorm"])
+@torch.inference_mode()
+def test_a_dark_frame_keeps_its_digits(name):
+    "What is stored is the difference from a dark frame, so far from the border a dark frame has hardly an error."
+    model = ready(name, 4)
+    x = torch.zeros(1, 1, *[2*(model.reach_px + model.period_px) + 9]*2)
+    got, expected = fuse(model, torch.bfloat16)(x), model(x)
+    middle = expected.shape[-1]//2
+    assert (got - expected)[..., middle, middle].abs().item() < 2e-4*expected.abs().max()
 
 
 @pytest.mark.parametrize("upscale", UPSCALES)
 @pytest.mark.parametrize("name", list_models())
 def test_never_more_work(name, upscale):
+    "SRCNN answers in blocks, with products by zero that cost less time than they save."
     model = create_model(name, upscale)
-    assert count_work(fuse(model), 16) <= count_work(model, 16)
+    assert count_work(fuse(model), 16) <= count_work(model, 16)*(1.2 if name == "srcnn" else 1)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16])
+@pytest.mark.parametrize("name", list_models())
+@torch.inference_mode()
+def test_bands_have_no_seams(name, dtype, monkeypatch):
+    for upscale in (2, 8):
+        model, x = ready(name, upscale), frames(2, 11, 9)
+        if dtype is None: model, x = model.double(), x.double()
+        fused = fuse(model, dtype)
+        whole = fused(x)
+        for layer in fused.modules():
+            if isinstance(layer, Bands): monkeypatch.setattr(layer, "limit", 2**12)
+        assert apart(fused(x), whole) < (1e-12 if dtype is None else 1e-2)
+
+
+@pytest.mark.parametrize("name", ["deepstorm", "skipstorm", "ustorm", "drlstorm", "srcnn"])
+def test_bands_are_found(name):
+    assert any(isinstance(layer, Bands) for layer in fuse(create_model(name, 8)).modules())
 
 
 @pytest.mark.parametrize("name", list_models())
