@@ -21,7 +21,7 @@ from .core import new_file
 def random_state() -> dict[str, Any]: # Of Python, numpy, and torch on the CPU and on each GPU
     "Note where the random numbers stand."
     kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (others may draw from numpy's global source)
-    return {"python": random.getstate(), "numpy": (kind, torch.from_numpy(keys.copy()), *rest),
+    return {"python": random.getstate(), "numpy": (kind, torch.from_numpy(keys.astype(np.int64)), *rest),
             "torch": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
 
 def set_random_state(
@@ -30,7 +30,7 @@ def set_random_state(
     "Go back to where the random numbers stood."
     random.setstate(state["python"])
     kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy(), *rest))  # noqa: NPY002
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
     if len(state["cuda"]) == torch.cuda.device_count(): torch.cuda.set_rng_state_all(state["cuda"])
 

@@ -235,6 +235,7 @@ def _train_epoch(learner, model, share, bar):
         if len(found) > 1: _check_finite(learner, found[-2][0], len(found) - 2)
         bar.update(len(group))
         _call(learner, "after_step")
+    if not found: raise ValueError("not a single batch came from the training data in this epoch")
     _check_finite(learner, found[-1][0], len(found) - 1)
     average_statistics(learner.model, learner.engine)
     return mean_loss(found, learner.engine)
@@ -266,7 +267,6 @@ def _prepare(learner, epochs):
     "Make what a run needs, and return the network to train and this process's share of the training data."
     engine = learner.engine = start_engine(learner.device)
     share = share_out(learner.train, engine.process_index, engine.num_processes, even=True)
-    if not len(share): raise ValueError(f"{len(learner.train)} batches, {engine.num_processes} processes: too few")
     if learner.precision == "float16": engine.scaler = torch.amp.GradScaler(learner.device.type)
     model = learner.model.to(memory_format=torch.channels_last)
     learner.judged = model if learner.average is None else copy.deepcopy(model)
@@ -306,7 +306,7 @@ def _restore(learner, state, settings):
     epochs = pd.Index(range(1, len(state["history"]["valid"]) + 1), name="epoch")
     learner.history = pd.DataFrame(state["history"], index=epochs)
     for generator, old in zip(_generators(learner.train), state["generators"]): generator.set_state(old)
-    set_random_state(state["random"][learner.engine.process_index])
+    set_random_state(state["random"][learner.engine.process_index % len(state["random"])])
 
 # %% ../nbs/11_learner.ipynb #40ffabda
 def _run_folder(folder, resume):
@@ -329,12 +329,13 @@ def _save(learner, folder, settings):
 def _agree(learner):
     "Let every process draw the same batches as the first one."
     states = [generator.get_state() for generator in _generators(learner.train)]
-    for generator, state in zip(_generators(learner.train), broadcast_object_list(states)): generator.set_state(state)
+    states, = broadcast_object_list([states])
+    for generator, state in zip(_generators(learner.train), states): generator.set_state(state)
 
 # %% ../nbs/11_learner.ipynb #3e8d8847
 def _fit(learner, epochs, progress, folder):
     model, share = _prepare(learner, epochs)
-    settings = {"epochs": epochs, "batches": len(share), "processes": learner.engine.num_processes,
+    settings = {"epochs": epochs, "batches": len(share),
                 "weights": sum(weight.numel() for weight in learner.model.parameters())}
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
@@ -356,7 +357,7 @@ def _fit(learner, epochs, progress, folder):
     return learner.history
 
 def _run_epoch(learner, model, share, bar):
-    _set_epoch(learner.train, len(learner.history))
+    _set_epoch(share, len(learner.history))
     _call(learner, "before_epoch")
     train = _train_epoch(learner, model, share, bar)
     _note(learner, train, learner.validate())

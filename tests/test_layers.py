@@ -7,7 +7,7 @@ from project import PACKAGE, modules
 
 RANKS = [
     "core losses metrics layers parallel strangers",
-    "checkpoint tiff thunderstorm",
+    "checkpoint weighted heatmap tiff thunderstorm",
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
     "simulate data learner evaluate render tables bound resolution models.deepstorm models.fidstorm models.srcnn",
