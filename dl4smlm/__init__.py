@@ -28,6 +28,7 @@ _MODULES = {
     "models.contract": "EmitterNet check_model",
     "models.zoo": "create_model list_models model_table",
     "localize": "add_uncertainty correct_grid localize",
+    "photons": "measure_photons",
     "render": "render render_colour save_picture show_localizations show_overlay",
     "bound": "emitter_bounds position_bound",
     "resolution": "decorrelation error_map frc ring_correlation show_quality",
