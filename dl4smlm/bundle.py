@@ -33,6 +33,7 @@ from . import __version__
 from .core import new_folder
 from .data import Normalise
 from .learner import Learner
+from .localize import add_uncertainty
 from .models.contract import EmitterNet
 from .models.zoo import create_model
 
@@ -296,6 +297,12 @@ def _pickles(folder):
 def _number(value, above=-math.inf):
     return isinstance(value, Real) and not isinstance(value, bool) and abs(value) < 1e300 and value > above
 
+def _usable(calibration):
+    "Try whether `localize` could use a calibration."
+    table = pd.DataFrame({"x_nm": [0., 1e4], "y_nm": [0., 1e4], "confidence": [0., 1.], "spread_nm": [0., 100.]})
+    try: return bool(np.isfinite(add_uncertainty(table, calibration).to_numpy(dtype=float)).all())
+    except Exception: return False  # whatever nonsense leads to
+
 def _argument(value): return value is None or isinstance(value, str | bool | list) or _number(value)
 
 def _check_card(card, path):
@@ -310,8 +317,8 @@ def _check_card(card, path):
             and set(normalise) == {"offset_counts", "scale_counts"}
             and _number(normalise["offset_counts"]) and _number(normalise["scale_counts"], 0),
         "pixel_nm": card["pixel_nm"] is None or _number(card["pixel_nm"], 0),
-        "threshold": card["threshold"] is None or _number(card["threshold"]),
-        "calibration": isinstance(card["calibration"], dict | None),
+        "threshold": card["threshold"] is None or _number(card["threshold"], 0),
+        "calibration": card["calibration"] is None or _usable(card["calibration"]),
         "scores": isinstance(card["scores"], dict | None),
         "notes": isinstance(card["notes"], dict),
         "versions": isinstance(card["versions"], dict),

@@ -9,6 +9,8 @@ import sys
 import tarfile
 import zipfile
 
+import numpy as np
+import pandas as pd
 import pytest
 import safetensors.torch
 import torch
@@ -18,7 +20,10 @@ from test_models import NARROW
 
 import dl4smlm.bundle as bundle
 from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, save_pretrained, write_readme
+from dl4smlm.calibrate import fit_calibration, grid_bias
+from dl4smlm.core import make_emitters
 from dl4smlm.data import Normalise
+from dl4smlm.localize import add_uncertainty
 from dl4smlm.models.contract import random_statistics
 from dl4smlm.models.zoo import create_model, list_models
 
@@ -162,7 +167,9 @@ def test_networks_that_the_weights_do_not_fit(network, words, copy): refused(cop
     ("normalise", {"offset_counts": "100", "scale_counts": 1}),
     ("normalise", {"offset_counts": 100}), ("normalise", {"offset_counts": 1, "scale_counts": 1, "x": 1}),
     ("pixel_nm", 0), ("pixel_nm", True), ("pixel_nm", "100"), ("pixel_nm", 10**400), ("threshold", "low"),
-    ("calibration", 3), ("scores", [1]), ("notes", None), ("versions", 3), ("sha256", None)])
+    ("threshold", 0), ("threshold", -1), ("calibration", 3), ("calibration", {}), ("calibration", {"grid": {}}),
+    ("calibration", {"probability": [[0], [1]], "spread": [[0], ["a"]], "correction": [[0], [1]]}),
+    ("scores", [1]), ("notes", None), ("versions", 3), ("sha256", None)])
 def test_wrong_entries_are_named(entry, value, copy): refused(copy({entry: value}), entry)
 
 
@@ -176,6 +183,19 @@ def test_deep_and_wide_notes_can_be_shown(copy):
     folder = copy({"notes": {"deep": json.loads(deep), "wide": {str(k): [k] for k in range(1000)}}})
     shown = bundle.describe_card(load_card(folder))
     assert all(len(text) <= 200 for lines in shown.values() for line in lines for text in line)
+
+
+def test_a_real_calibration_goes_there_and_back(tmp_path):
+    rng = np.random.default_rng(0)
+    truth = make_emitters(np.arange(1000), rng.uniform(200, 3000, 1000), rng.uniform(200, 3000, 1000))
+    found = truth.assign(x_nm=truth["x_nm"] + rng.normal(0, 20, 1000), confidence=rng.uniform(0.1, 1, 1000),
+                         spread_nm=rng.uniform(10, 60, 1000))
+    model = make()
+    model.calibration = fit_calibration(found, truth) | {"grid": grid_bias(found, 25.).correction()}
+    save_pretrained(model, tmp_path / "bundle")
+    again = from_pretrained(tmp_path / "bundle")
+    assert again.calibration == model.calibration
+    pd.testing.assert_frame_equal(add_uncertainty(found, again.calibration), add_uncertainty(found, model.calibration))
 
 
 # the weights
@@ -300,30 +320,23 @@ OFFLINE = """
 import os, sys
 os.environ["HF_HUB_OFFLINE"] = "1"
 from dl4smlm import from_pretrained
-print(from_pretrained(sys.argv[1]).config["name"])
-try: from_pretrained("someone/never-downloaded")
-except ValueError as error: print(error)
+for where in sys.argv[1:]:
+    try: print(from_pretrained(where).config["name"])
+    except ValueError as error: print(error)
 """
 
 
-def offline(where, home):
-    "What loading a bundle prints, and then a name that was never fetched, in a process without a connection."
-    environment = os.environ | {"HF_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", OFFLINE, str(where)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()
-
-
-def test_offline_from_a_folder(whole, tmp_path):
-    first, second = offline(whole, tmp_path)
-    assert first == "fidstorm" and "copy the folder to this machine and give its path" in second
-
-
-def test_offline_from_the_cache_of_the_hub(whole, tmp_path):
+def test_without_a_connection(whole, tmp_path):
+    "A folder needs none, nor does what the hub sent before; another name says what to do."
     repo, commit = tmp_path / "hub" / "models--someone--theirs", "0" * 40
     (repo / "snapshots" / commit).mkdir(parents=True)
     (repo / "refs").mkdir()
     (repo / "refs" / "main").write_text(commit)
     for name in (WEIGHTS, CARD, README): (repo / "snapshots" / commit / name).symlink_to(whole / name)
-    assert offline("someone/theirs", tmp_path)[0] == "fidstorm"
+    command = [sys.executable, "-c", OFFLINE, str(whole), "someone/theirs", "someone/never-fetched"]
+    environment = os.environ | {"HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder, cached, unknown = done.stdout.splitlines()
+    assert (folder, cached) == ("fidstorm", "fidstorm")
+    assert "copy the folder to this machine and give its path" in unknown
