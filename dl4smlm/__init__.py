@@ -31,7 +31,7 @@ _MODULES = {
     "photons": "measure_photons",
     "render": "render render_colour save_picture show_localizations show_overlay",
     "bound": "emitter_bounds position_bound",
-    "resolution": "decorrelation error_map frc ring_correlation show_quality",
+    "resolution": "assess decorrelation error_map frc ring_correlation show_quality",
     "evaluate": "challenge evaluate match outcomes score_curve test_model",
     "fuse": "export_onnx fuse",
     "blocks": "find_process",

@@ -143,7 +143,7 @@ def emitter_bounds(
     if not background >= 0: raise ValueError(f"background must be 0 or more photons per pixel, got {background}")
     order = np.argsort(emitters["frame"].to_numpy(), kind="stable")
     table, bounds = emitters.iloc[order], np.empty((len(emitters), 3))
-    frame, per_block = np.unique(table["frame"], return_inverse=True)[1], max(1, 2**21//(size_px[0]*size_px[1]))
+    frame, per_block = np.unique(table["frame"], return_inverse=True)[1], max(1, 2**18//(size_px[0]*size_px[1]))
     for first in range(0, len(table) and frame[-1] + 1, per_block):
         rows = slice(*np.searchsorted(frame, [first, first + per_block]))
         part = table.iloc[rows].assign(frame=frame[rows] - first)

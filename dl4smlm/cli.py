@@ -264,6 +264,36 @@ def _evaluate(
     values = {name: getattr(scores, name) for name in names} | dataclasses.asdict(scores)
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
+# %% ../nbs/26_cli.ipynb #1baa4767
+@app.command("quality")
+def _quality(
+    movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
+    image: Annotated[Path, typer.Argument(help="Its reconstruction: a TIFF image.")],
+    found: Annotated[Path, typer.Argument(help="Its localizations: a ThunderSTORM table (CSV).")],
+    out: Out,
+    pixel_nm: Annotated[float | None, _option("Pixel of the reconstruction in nm; without it, the file's.")] = None,
+    overwrite: Overwrite = False,
+):
+    """Judge a reconstruction without knowing the truth.
+
+    Writes quality.png and quality.json: resolution by ring correlation and by decorrelation in nm, RSP, RSE."""
+
+    from matplotlib import pyplot as plt
+
+    density, known_nm = smlm.read_image(image)
+    pixel_nm = pixel_nm or known_nm
+    if pixel_nm is None: raise ValueError(f"{image} does not say how large its pixels are: pass --pixel-nm")
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
+        quality = smlm.assess(stack, density, smlm.read_localizations(found), pixel_nm)
+        figure = smlm.show_quality(stack, density, pixel_nm=pixel_nm, quality=quality)[0].figure
+        figure.savefig(folder/"quality.png", dpi=120)
+        plt.close(figure)
+        values = {"frc_nm": quality.repeats.resolution_nm, "decorrelation_nm": quality.detail.resolution_nm,
+                  "rsp": quality.explains.rsp, "rse_counts": quality.explains.rse}
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        (folder/"quality.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+    print(quality)
+
 # %% ../nbs/26_cli.ipynb #cb38e1f2
 @app.command("convert")
 def _convert(
