@@ -6,8 +6,6 @@
 __all__ = ['find_peaks', 'peaks_to_table', 'radius_in_pixels', 'correct_grid', 'add_uncertainty', 'localize']
 
 # %% ../nbs/21_localize.ipynb #8ada6ae6
-from functools import reduce
-
 import numpy as np
 import pandas as pd
 import torch
@@ -24,30 +22,34 @@ def _shifts(image, radius_px, axis):
     padded = F.pad(image, pad)  # nothing beyond the border
     return [padded.narrow(axis, start, image.shape[axis]) for start in range(2*radius_px + 1)]
 
-def _is_peak(image, radius_px):
-    along_row = _shifts(image, radius_px, -1)
-    left, right = (reduce(torch.maximum, part) for part in (along_row[:radius_px], along_row[radius_px+1:]))
-    along_column = _shifts(reduce(torch.maximum, (left, image, right)), radius_px, -2)
-    above, below = (reduce(torch.maximum, part) for part in (along_column[:radius_px], along_column[radius_px+1:]))
-    return (image > above) & (image > left) & (image >= right) & (image >= below)
-
-# %% ../nbs/21_localize.ipynb #f8945d86
-def _smooth(image, radius_px, sigma_px):
-    weights = gaussian_kernel(2*radius_px + 1, sigma_px).tolist()
-    for axis in (-1, -2):
-        image = sum(weight*part for weight, part in zip(weights, _shifts(image, radius_px, axis)))
-    return image
-
 def _window(place, radius_px):
     "Index of the square of pixels around each place, in an image with `radius_px` pixels added on every side."
     image, row, col = place
     step = torch.arange(2*radius_px + 1, device=image.device)
     return image[:, None, None], (row[:, None] + step)[:, :, None], (col[:, None] + step)[:, None, :]
 
+def _tops(image, radius_px, above=0.):
+    "Image, row and column of the pixels above a value that no other within the radius exceeds."
+    (left, _, right), (upper, _, lower) = _shifts(image, 1, -1), _shifts(image, 1, -2)
+    bright = (image > above) & (image > left) & (image >= right) & (image > upper) & (image >= lower)
+    place, half = bright.nonzero(as_tuple=True), (2*radius_px + 1)**2//2
+    around = F.pad(image, (radius_px,)*4)[_window(place, radius_px)].flatten(1)
+    before, top, after = around.split([half, 1, half], 1)
+    wins = (top > before).all(1) & (top >= after).all(1)
+    return [index[wins] for index in place]
+
+# %% ../nbs/21_localize.ipynb #f8945d86
+def _smooth(image, radius_px, sigma_px):
+    weights = gaussian_kernel(2*radius_px + 1, sigma_px).tolist()
+    for axis in (-1, -2):
+        parts = _shifts(image, radius_px, axis)
+        image = weights[radius_px]*parts[radius_px]
+        for i in range(radius_px): image.add_(parts[i] + parts[-1 - i], alpha=weights[i])
+    return image
+
 def _places(density, least, radius_px):
     "Image, row and column of the peaks whose square holds at least so much."
-    smooth = _smooth(density, radius_px, radius_px/2)
-    place = (_is_peak(smooth, radius_px) & (smooth > least/(4*radius_px + 2)**2)).nonzero(as_tuple=True)
+    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
     total = F.pad(density, (radius_px,)*4)[_window(place, radius_px)].sum((1, 2))
     return [index[total >= least] for index in place]
 
