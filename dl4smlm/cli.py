@@ -200,8 +200,10 @@ def _localize(
     densities: Annotated[Path, typer.Argument(help="Emitters per super-resolution pixel: a TIFF stack.")],
     out: Out,
     pixel_nm: Annotated[float | None, _option("Super-resolution pixel in nm; without it, the file's.")] = None,
-    threshold: Threshold = 0.2,
+    threshold: Annotated[float | None, _option("Least confidence of a molecule; else the network's, or 0.2.")] = None,
     radius_nm: RadiusNm = 30.,
+    centre: Annotated[str, _option("Place of a molecule: gravity, or fit of a Gaussian to its top.")] = "gravity",
+    model: Annotated[str | None, _option("The network that made them, for its threshold and calibration.")] = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
@@ -209,10 +211,40 @@ def _localize(
 
     Writes localizations.csv."""
 
+    card = smlm.load_card(model) if model else {"threshold": None, "calibration": None}
+    if threshold is None: threshold = card["threshold"]
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities) as stack:
-        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm, device, progress=True)
+        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm, device, True, centre,
+                              card["calibration"])
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
+
+# %% ../nbs/26_cli.ipynb #47a9fd00
+@app.command("calibrate")
+def _calibrate(
+    model: Annotated[str, typer.Argument(help="A model bundle: the folder that `dl4smlm train` made, or its name.")],
+    movie: Annotated[Path, _option("Movie whose truth is known, like those to come: a TIFF stack.")],
+    truth: Annotated[Path, _option("Where its emitters are: a ThunderSTORM table (CSV).")],
+    out: Out,
+    radius_nm: Annotated[float, _option("A molecule is right if an emitter is closer than this, nm.")] = 100.,
+    even: Annotated[bool, _option("Correct a preference for places within a pixel too.", "--even")] = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+):
+    """Learn what a network's numbers mean.
+
+    Writes the network as a new bundle that knows its threshold, probabilities and errors, and calibration.png."""
+
+    net, card, emitters = smlm.from_pretrained(model), smlm.load_card(model), smlm.read_localizations(truth)
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
+        smlm.pick_threshold(net, stack, emitters, device=device)
+        smlm.calibrate(net, stack, emitters, radius_nm, even, device)
+        smlm.save_pretrained(net, folder, scores=card["scores"], overwrite=True,
+                             **card["notes"] | {"calibrated_on": movie.name})
+        found = smlm.localize(smlm.reconstruct(net, stack, device=device, progress=False))
+        smlm.show_calibration(found, emitters, radius_nm)[0].figure.savefig(folder/"calibration.png", dpi=150)
+    print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
+          f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, in {out}")
 
 # %% ../nbs/26_cli.ipynb #738b0d68
 @app.command("render")

@@ -165,10 +165,17 @@ def add_uncertainty(
     calibration:dict, # Curves that `fit_calibration` made
 ) -> pd.DataFrame: # The same, with probability and uncertainty_nm
     "Say how likely each molecule is, and how far off, by what was learned on known frames."
+    for name in ("probability", "spread", "correction"): _check_curve(name, calibration.get(name))
     if "grid" in calibration: table = correct_grid(table, calibration["grid"])
     sure, spread = table["confidence"], table["spread_nm"]
     error = np.interp(spread, *calibration["spread"])*np.interp(sure, *calibration["correction"])
     return table.assign(probability=np.interp(sure, *calibration["probability"]), uncertainty_nm=error)
+
+def _check_curve(name, curve):
+    try: right = len(np.array(curve, dtype=float)[0]) > 0 and np.array(curve).shape[:-1] == (2,)
+    except (TypeError, ValueError, IndexError): right = False
+    if not right:
+        raise ValueError(f"this calibration has no curve {name}, two lists of numbers: make it with `calibrate`")
 
 # %% ../nbs/21_localize.ipynb #b8dfe855
 def localize(

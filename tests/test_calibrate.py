@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import dl4smlm as smlm
+from dl4smlm.cli import main
 from dl4smlm.data import Normalise
 
 
@@ -56,3 +57,25 @@ def test_a_bundle_keeps_threshold_and_calibration(tmp_path):
     found = smlm.localize(density)
     assert len(found) and found["confidence"].min() >= 0.37
     assert {"probability", "uncertainty_nm"} <= set(found)
+
+
+def test_the_command_calibrates_a_network(tmp_path):
+    camera = smlm.Camera(pixel_nm=100)
+    smlm.set_seed(0)
+    movie, truth = smlm.simulate(200, 1, 24, camera, photons=3000., seed=0)
+    train, valid = smlm.make_loaders(movie, truth, camera, upscale=2)
+    model = smlm.create_model("fidstorm", upscale=2, blocks=2, width=16)
+    smlm.Learner(model, train, valid, smlm.L1L2Loss(), lr=5e-3).fit(12, progress=False)
+    smlm.save_model(model, tmp_path/"plain", seed=7)
+    smlm.save_movie(tmp_path/"movie.tif", movie, 100)
+    smlm.save_localizations(truth, tmp_path/"truth.csv")
+    asked = ["calibrate", tmp_path/"plain", "--movie", tmp_path/"movie.tif", "--truth", tmp_path/"truth.csv"]
+    with pytest.raises(SystemExit) as end: main([str(word) for word in [*asked, "--out", tmp_path/"sure"]])
+    assert end.value.code == 0 and (tmp_path/"sure/calibration.png").exists()
+    card = smlm.load_card(tmp_path/"sure")
+    assert card["notes"]["seed"] == 7 and card["notes"]["calibrated_on"] == "movie.tif"
+    sure = smlm.load_model(tmp_path/"sure")
+    fresh_movie, fresh = smlm.simulate(100, 1, 24, camera, photons=3000., seed=1)
+    found = smlm.localize(smlm.reconstruct(sure, fresh_movie, progress=False))
+    assert found["confidence"].min() >= sure.threshold
+    assert abs(smlm.error_ratio(found, fresh).std() - 1) < 0.15
