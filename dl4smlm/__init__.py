@@ -14,7 +14,7 @@ _MODULES = {
     "background": "Background",
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "blinking": "Blinking Exponential LogNormal Normal",
-    "simulate": "draw_emitters film simulate",
+    "simulate": "Drift draw_emitters film simulate",
     "io": "open_movie read_image save_image save_movie",
     "tables": "read_localizations save_localizations table_format",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
