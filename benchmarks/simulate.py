@@ -3,7 +3,7 @@
     python benchmarks/simulate.py
 
 Films 64 x 64 pixels with 6 emitters per µm² through an sCMOS camera, then makes training batches beside training steps.
-Each figure is the best of several runs, and the runs of what is compared take turns. A GPU is measured where there is one.
+Each figure is the best of several runs, and the runs of what is compared take turns. A GPU is measured where one is.
 """
 import argparse
 import time
@@ -63,7 +63,8 @@ def compare_films(rounds, frames, plain_frames):
     best = dict.fromkeys(jobs, 0.)
     for _ in range(rounds):
         for name, (number, job) in jobs.items(): best[name] = max(best[name], number/seconds(job))
-    for name, rate in best.items(): print(f"{name:24} {rate:9.0f} frames/s  {rate/best['plain loop']:6.1f} times the loop")
+    for name, rate in best.items():
+        print(f"{name:24} {rate:9.0f} frames/s  {rate/best['plain loop']:6.1f} times the loop")
 
 
 def compare_batches(rounds, network):
