@@ -41,6 +41,7 @@ _MODULES = {
     "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "
               "save_pretrained shipped_models",
     "distill": "distill teacher_errors",
+    "compare": "Contest compare map_scores show_contest show_map show_scores",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -75,6 +75,11 @@ def _fit(profile):
     before, middle, after = (smooth.gather(1, top + step)[:, 0].log() for step in (-1, 0, 1))
     return top[:, 0] - half + (before - after)/(2*(before - 2*middle + after))
 
+def _way_to(centre):
+    ways = {"gravity": _gravity, "fit": _fit}
+    if centre not in ways: raise ValueError(f"centre must be one of {', '.join(ways)}, got {centre!r}")
+    return ways[centre]
+
 def _spread(share, x, y):
     step = torch.arange(share.shape[1], device=share.device) - share.shape[1]//2
     square = (step - x[:, None]).square()[:, None, :] + (step - y[:, None]).square()[:, :, None]
@@ -90,12 +95,11 @@ def find_peaks(
     centre:str="gravity", # The place of a peak: centre of "gravity" of its share, or "fit" of a Gaussian to its top
 ) -> Tensor: # One row a peak, (n, 5): image, x and y in pixels from the outer corner, confidence, spread in pixels
     "Find the places where density gathers: how much, where, and how spread."
-    ways = {"gravity": _gravity, "fit": _fit}
-    if centre not in ways: raise ValueError(f"centre must be one of {', '.join(ways)}, got {centre!r}")
+    find_centre = _way_to(centre)
     density = density.clamp(min=0)
     image, row, col = place = _places(density, min(floor, _FAINT), radius_px)
     share = _shares(density, place, 2*radius_px)
-    confidence, (x, y) = share.sum((1, 2)), (ways[centre](share.sum(axis)) for axis in (1, 2))
+    confidence, (x, y) = share.sum((1, 2)), (find_centre(share.sum(axis)) for axis in (1, 2))
     peaks = torch.stack([image, col + 0.5 + x, row + 0.5 + y, confidence, _spread(share, x, y)], 1)
     return peaks[confidence >= floor]
 
@@ -189,6 +193,7 @@ def localize(
     calibration:dict|None=None, # What the numbers mean, from `calibrate`; None for what the network knows, if anything
 ) -> pd.DataFrame: # frame, x_nm, y_nm, confidence, spread_nm; calibrated: probability, uncertainty_nm
     "List the molecules in a density, frame by frame."
+    _way_to(centre)  # before any work is done
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
     if pixel_nm is None:
         raise ValueError("the pixel size is missing: give pixel_nm=, the camera's pixel divided by the upscale")
