@@ -143,7 +143,8 @@ def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
-def _train(model, train, valid, epochs, lr, loss, seed, device, clock, progress):
+def _train(model, train, valid, epochs, lr, loss, seed, device, progress):
+    clock = _Clock()
     set_seed(seed)
     learner = Learner(model, train, valid, loss, lr, device, callbacks=[clock])
     history = learner.fit(epochs, progress).reset_index()
@@ -206,30 +207,28 @@ def compare(
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
     _check_contest(entries, trained, lr, seeds, test)
     _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train)
-    rows, history, first, verdicts = {}, [], {}, {}
+    past, first, verdicts, rows = [], {}, {}, {}
     for label, recipe in tqdm(entries.items(), unit="network", disable=not progress):
-        mine = []
+        rate, judged = lr[label] if isinstance(lr, Mapping) else lr, []
         for seed in seeds:
-            model, clock = _make(recipe, upscale, seed), _Clock()
-            rate, rounds = lr[label] if isinstance(lr, Mapping) else lr, epochs
-            if minutes is not None: rounds = epochs_in(minutes, model, train, loss, device)
-            past = _train(model, train, valid, rounds, rate, loss, seed, device, clock, progress)
-            history.append(past.assign(network=label, seed=seed))
-            if tune is not None: _choose_threshold(model, tune, device)
-            mine.append(judge(model, *test, device=device))
+            model = _make(recipe, upscale, seed)
+            rounds = epochs if minutes is None else epochs_in(minutes, model, train, loss, device)
+            history = _train(model, train, valid, rounds, rate, loss, seed, device, progress)
+            past.append(history.assign(network=label, seed=seed))
+            judged.append(_judge_fairly(model, tune, test, device))
             first.setdefault(label, model)
-        rows[label], verdicts[label] = _row(mine, draws) | {"epochs": rounds}, mine[0]
-    for label, entry in trained.items():
-        first[label] = entry
-        verdicts[label] = judge(first[label], *test, device=device)
+        verdicts[label], rows[label] = judged[0], _row(judged, draws) | {"epochs": rounds}
+    for label, model in trained.items():
+        verdicts[label] = judge(model, *test, device=device)
         rows[label] = _row([verdicts[label]], draws) | {"epochs": 0}
-    table = pd.DataFrame(rows).T.rename_axis("network").infer_objects()
-    past = pd.concat(history, ignore_index=True) if history else pd.DataFrame(columns=["network", "seed", "epoch"])
-    return Contest(table, past, first, verdicts, *test)
+    history = pd.concat([pd.DataFrame(columns=["network"]), *past])
+    return Contest(pd.DataFrame(rows).T.rename_axis("network"), history, first | trained, verdicts, *test)
 
-def _choose_threshold(model, tune, device):
-    try: pick_threshold(model, *tune, device=device)
+# %% ../nbs/25b_compare.ipynb #31d33b84
+def _judge_fairly(model, tune, test, device):
+    try: model.threshold = None if tune is None else pick_threshold(model, *tune, device=device)
     except ValueError: model.threshold = None  # it found nothing at all, and loses the contest with any threshold
+    return judge(model, *test, device=device)
 
 def _load_all(trained):
     return {label: entry if isinstance(entry, EmitterNet) else from_pretrained(entry)
@@ -332,6 +331,7 @@ def map_scores(
             rows.append({"network": name, "density": density, "photons": light, **scores, "bound_nm": bound})
     return pd.DataFrame(rows)
 
+# %% ../nbs/25b_compare.ipynb #361335a0
 def show_map(
     table:pd.DataFrame, # What `map_scores` returned
     score:str="jaccard", # Which score to draw; "rmse_nm" is drawn as a multiple of the bound
