@@ -135,8 +135,15 @@ def _match(
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
         found = smlm.match_microscope(stack, smlm.make_camera(camera, _pixel_nm(pixel_nm, stack), **told), seed)
         (folder/"settings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
-        smlm.show_match(stack, found, seed)[0].figure.savefig(folder/"match.png", dpi=150)
+        _save_figure(smlm.show_match(stack, found, seed), folder/"match.png")
     print(found)
+
+def _save_figure(axes, path):
+    from matplotlib import pyplot as plt
+
+    figure = axes[0].figure
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
 
 # %% ../nbs/26_cli.ipynb #523155d7
 @app.command("train")
@@ -411,7 +418,7 @@ def _write_contest(folder, contest):
     contest.history.to_csv(folder/"history.csv", index=False)
     (folder/"summary.txt").write_text(contest.summary().T.to_string() + "\n", encoding="utf-8")
     for name, axes in {"contest": smlm.show_contest(contest), "scores": smlm.show_scores(contest)}.items():
-        axes[0].figure.savefig(folder/f"{name}.png", dpi=150)
+        _save_figure(axes, folder/f"{name}.png")
     for name, model in contest.models.items(): smlm.save_pretrained(model, folder/"models"/name)
 
 # %% ../nbs/26_cli.ipynb #cb38e1f2
