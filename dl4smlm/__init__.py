@@ -25,6 +25,7 @@ _MODULES = {
     "heatmap": "HeatmapMSE",
     "metrics": "image_scores nmse pearson psnr ssim",
     "learner": "Callback Learner",
+    "callbacks": "EarlyStop LivePlot Track",
     "models.contract": "EmitterNet check_model",
     "models.zoo": "create_model list_models model_table",
     "localize": "add_uncertainty correct_grid localize",
