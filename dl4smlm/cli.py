@@ -160,23 +160,46 @@ def _train(
     lr: Annotated[float, _option("Highest learning rate.")] = 1e-3,
     valid_share: Annotated[float, _option("Share of the frames, the last ones, kept for validation.")] = 0.2,
     pixel_nm: PixelNm = None,
+    precision: Annotated[str, _option("Numbers inside the network: float32, bfloat16 or float16.")] = "float32",
+    resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """Train a network on a movie and its truth.
 
-    Writes a model bundle: weights.safetensors, card.json and README.md."""
+    Writes a model bundle: weights.safetensors, card.json and README.md.
 
+    Until it is through, the run is kept in a folder beside the result, named DIR-unfinished. When the process was
+    killed, the same command with --resume goes on, and the result is that of an undisturbed run."""
+
+    settings = {name: str(value) for name, value in locals().items() if name not in ("device", "overwrite", "resume")}
     smlm.set_seed(seed)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
         train, valid = smlm.make_loaders(
             stack, smlm.read_localizations(truth), upscale=upscale, patch_px=patch_px, patches=patches,
             batch_size=batch_size, valid_share=valid_share, pixel_nm=_pixel_nm(pixel_nm, stack), seed=seed)
-        learner = smlm.Learner(smlm.create_model(network, upscale), train, valid, smlm.L1L2Loss(), lr, device)
-        history = learner.fit(epochs)
+        net = smlm.create_model(network, upscale)
+        learner = smlm.Learner(net, train, valid, smlm.L1L2Loss(), lr, device, precision)
+        unfinished = _keep_run(out, settings, resume)
+        history = learner.fit(epochs, folder=unfinished, resume=True)
         smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=movie, seed=seed)
+    shutil.rmtree(unfinished)
     print(f"{network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, in {out}")
+
+def _keep_run(out, settings, resume):
+    "Name the folder of the run, beside the result; refuse to lose a run, and to go on with one made otherwise."
+    folder = out.with_name(f"{out.name}-unfinished")
+    if not (folder/"last.pt").exists():
+        with smlm.new_folder(folder, overwrite=True) as part:
+            (part/"settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    elif not resume:
+        raise ValueError(f"there is an unfinished run in {folder}: go on with --resume, or delete the folder")
+    before = json.loads((folder/"settings.json").read_text(encoding="utf-8"))
+    changed = [name for name in settings if before.get(name) != settings[name]]
+    if changed: raise ValueError(f"the run in {folder} was begun with another {', '.join(changed)}: give the same, "
+                                 "or delete the folder")
+    return folder
 
 # %% ../nbs/26_cli.ipynb #bb3cd86e
 @app.command("reconstruct")

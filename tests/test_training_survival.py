@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
@@ -103,6 +104,28 @@ def run(script, *arguments):
                           text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def command(*arguments):
+    "The command line `dl4smlm ARGUMENTS`, and the environment for it."
+    line = [sys.executable, "-c", "from dl4smlm.cli import main; main()", *map(str, arguments)]
+    return {"args": line, "env": os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}}
+
+
+def test_the_command_goes_on_after_a_kill(tmp_path):
+    subprocess.run(**command("simulate", "--out", tmp_path / "film", "--frames", 20, "--size-px", 16), check=True)
+    train = ["train", "--movie", tmp_path / "film" / "movie.tif", "--truth", tmp_path / "film" / "truth.csv",
+             "--upscale", 2, "--epochs", 15, "--out"]
+    subprocess.run(**command(*train, tmp_path / "calm"), check=True)
+    struck = subprocess.Popen(**command(*train, tmp_path / "struck"))
+    state = tmp_path / "struck-unfinished" / "last.pt"
+    while not state.exists() and struck.poll() is None: time.sleep(0.01)
+    struck.kill()
+    assert struck.wait() != 0, "it was through before it could be killed"
+    subprocess.run(**command(*train, tmp_path / "struck", "--resume"), check=True)
+    calm, struck = (tmp_path / name / "weights.safetensors" for name in ("calm", "struck"))
+    assert calm.read_bytes() == struck.read_bytes()
+    assert not state.parent.exists()
 
 
 def test_killed_at_random_moments(tmp_path): print(run(AT_RANDOM, tmp_path, 0))
