@@ -7,8 +7,8 @@ For each network, on batches simulated while it trains: patches per second of
   Learner    ours as it comes: channels last, and a thread that simulates the next batch while this one is in use
   bfloat16   the same, with 16-bit numbers inside the network
 and in brackets how many times as fast as plain. Then the share of the time in which the Learner waits for a batch, and
-how long a batch takes to simulate, as a share of the time for a step. All ways are taken in turns, so that a disturbance
-from outside meets every way alike, and the fastest of several rounds counts. With `--cpu-time` the processor's time is
+how long a batch takes to simulate, as a share of the time for a step. All ways are taken in turns, so that what
+disturbs them meets all alike, and the fastest of several rounds counts. With `--cpu-time` the processor's time is
 measured, which other programs disturb less; the waiting is then not.
 """
 import argparse
