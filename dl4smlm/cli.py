@@ -187,6 +187,7 @@ def _train(
     shutil.rmtree(unfinished)
     print(f"{network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, in {out}")
 
+# %% ../nbs/26_cli.ipynb #de72a886
 def _keep_run(out, settings, resume):
     "Name the folder of the run, beside the result; refuse to lose a run, and to go on with one made otherwise."
     folder = out.with_name(f"{out.name}-unfinished")
