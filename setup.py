@@ -33,7 +33,7 @@ setup(
     package_data={name: ["weights/*/*"]},  # trained networks, by name
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
-    extras_require={extra: settings[f"{extra}_requirements"].split() for extra in ("dev", "onnx")},
+    extras_require={extra: settings[f"{extra}_requirements"].split() for extra in ("dev", "onnx", "zarr")},
     entry_points={
         "console_scripts": [f"{name}={name}.cli:main"],
         "nbdev": [f"{name}={name}._modidx:d"],

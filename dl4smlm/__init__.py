@@ -15,7 +15,7 @@ _MODULES = {
     "structures": "Drawing Filaments LinePairs NuclearPores TwoPoints Uniform",
     "blinking": "Blinking Exponential LogNormal Normal",
     "simulate": "Drift draw_emitters film simulate",
-    "io": "open_movie read_image save_image save_movie",
+    "io": "movie_format open_movie read_image save_image save_movie",
     "tables": "read_localizations save_localizations table_format",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
     "live": "LiveSimulation",

@@ -13,6 +13,7 @@ import platform
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -48,13 +49,18 @@ def main(
 ) -> None: # Ends the program: status 0 when all is well, 2 when what was asked for cannot be done
     "Run the command line."
     if arguments is None: arguments = sys.argv[1:]
-    try: status = app(arguments or ["--help"], prog_name="dl4smlm", standalone_mode=False)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            status = app(arguments or ["--help"], prog_name="dl4smlm", standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt): sys.exit("dl4smlm: stopped")
     except (ValueError, OSError) as error: _stop(str(error))
     except Exception as error:
         if not hasattr(error, "format_message"): raise
         _stop(f"{error.format_message()} (try --help)")  # an option that is wrong or missing
     sys.exit(status if isinstance(status, int) else 0)
+
+def _warn(message, *where): print(f"dl4smlm: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 def _stop(message):
     print(f"dl4smlm: {' '.join(message.split())}", file=sys.stderr)
@@ -448,20 +454,34 @@ def _write_contest(folder, contest):
 # %% ../nbs/26_cli.ipynb #cb38e1f2
 @app.command("convert")
 def _convert(
-    source: Annotated[Path, typer.Argument(help="Localizations to read.")],
+    source: Annotated[Path, typer.Argument(help="Localizations or a movie to read.")],
     target: Annotated[Path, typer.Argument(help="File to write; its ending tells the format.")],
-    read_as: Annotated[str | None, _option("Format of the first file, if it cannot be found out.", "--from")] = None,
-    write_as: Annotated[str | None, _option("Format of the second file, if its ending is not enough.", "--to")] = None,
+    read_as: Annotated[str | None, _option("Format of the first table, if it cannot be found out.", "--from")] = None,
+    write_as: Annotated[str | None, _option("Format of the second table, if its ending is not enough.", "--to")] = None,
     pixel_nm: PixelNm = None,
     movie: Annotated[Path | None, _option("Movie of a table: gives the pixel size, and the field for Picasso.")] = None,
-    first_frame: Annotated[int | None, _option("Number of the first frame in the first file, if unusual.")] = None,
+    first_frame: Annotated[int | None, _option("Number of the first frame in the first table, if unusual.")] = None,
+    series: Annotated[int | None, _option("Image to take of an OME file with several, from 0.")] = None,
+    channel: Annotated[int | None, _option("Channel to take of a movie with several, from 0.")] = None,
+    z: Annotated[int | None, _option("Depth to take of a movie with several, from 0.")] = None,
     overwrite: Annotated[bool, _option("Replace the second file if it is there.", "--overwrite")] = False,
 ):
-    """Turn a table of one program into that of another.
+    """Turn a table, or a movie, of one program into that of another.
 
-    Formats: thunderstorm, picasso, decode, smlm, challenge, liteloc, zerocost, plain. Writes the second file, and for
-    Picasso a YAML file beside it. Positions are translated between pixels and nm."""
+    Tables: thunderstorm, picasso, decode, smlm, challenge, liteloc, zerocost, plain; Picasso's get a YAML file beside
+    them. Movies: TIFF, a folder of TIFFs, .npy, .raw with its YAML file, .zarr; written as the ending says."""
 
+    if read_as is None and smlm.movie_format(source):
+        _convert_movie(source, target, pixel_nm, overwrite, series, channel, z)
+    else: _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite)
+
+def _convert_movie(source, target, pixel_nm, overwrite, *choice):
+    with smlm.open_movie(source, pixel_nm, *choice) as stack:
+        smlm.save_movie(target, stack, overwrite=overwrite)
+        frames, height, width = stack.shape
+    print(f"{frames} frames of {height} x {width} pixels in {target}")
+
+def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite):
     shape = None
     if movie:
         with smlm.open_movie(movie) as stack: shape, pixel_nm = stack.shape, pixel_nm or stack.pixel_nm
@@ -478,9 +498,9 @@ def _info(
 
     Prints what a model bundle, a movie or a table is; without a path, versions, device and networks."""
     if path is None: lines = _about_installation()
-    elif path.is_dir() or not path.suffix and not path.exists(): lines = _about_bundle(path)
-    elif path.suffix.lower() in (".csv", ".hdf5", ".h5", ".smlm"): lines = _about_table(path)
-    else: lines = _about_movie(path)
+    elif path.suffix.lower() in (".csv", ".txt", ".hdf5", ".h5", ".smlm"): lines = _about_table(path)
+    elif smlm.movie_format(path) or path.suffix: lines = _about_movie(path)
+    else: lines = _about_bundle(path)
     width = max(len(name) for name, _ in lines)
     for name, value in lines: print(f"{name:{width}}  {value}")
 
@@ -508,5 +528,6 @@ def _about_movie(path):
 
     with smlm.open_movie(path) as movie:
         frames, height, width = movie.shape
-        return [("frames", frames), ("height", f"{height} px"), ("width", f"{width} px"), ("numbers", movie.dtype),
+        return [("format", smlm.movie_format(path)), ("frames", frames), ("height", f"{height} px"),
+                ("width", f"{width} px"), ("numbers", movie.dtype),
                 ("camera pixel", f"{movie.pixel_nm:g} nm" if movie.pixel_nm else "not given")]

@@ -43,11 +43,12 @@ def check_promise(
     path:str|Path, # The file, for the error
     promised:int, # Bytes that it will take in memory
     stored:int, # Bytes that it takes on the disk
+    ratio:float=_RATIO, # Largest number of bytes that are believed for each on the disk
 ):
     "Refuse what is much larger in memory than it can honestly be."
-    if promised < 0 or promised > max(_ALWAYS, _RATIO*stored):
-        raise ValueError(f"{path} promises {promised:.3g} bytes of table and holds {stored}: it is damaged, or made to "
-                         "fill the memory")
+    if promised < 0 or promised > max(_ALWAYS, ratio*stored):
+        raise ValueError(f"{path} promises {promised:.3g} bytes and holds {stored}: it is damaged, or made to fill "
+                         "the memory")
 
 # %% ../nbs/05b_strangers.ipynb #f385d582
 class _PlainYaml(yaml.SafeLoader):

@@ -104,7 +104,7 @@ def test_changed_bytes_never_crash(tmp_path_factory, name, changes):
 
 @pytest.mark.parametrize("prepare, reason", [
     (lambda p: None, "no file"),
-    (lambda p: p.mkdir(), "is a folder"),
+    (lambda p: p.mkdir(), "is a folder without TIFF files"),
     (lambda p: p.touch(), "0 bytes"),
     (lambda p: p.write_text("id,frame"), "not a TIFF"),
     (lambda p: p.write_bytes(b"II*\0\0\0\0\0"), "no image"),
@@ -139,7 +139,7 @@ def test_missing_decoder_names_what_to_install(tmp_path):
 @pytest.mark.parametrize("pixel_nm", [1, 6.25, 12.5, 100, 106.7, 1000/9, 160, 2000])
 @pytest.mark.parametrize("classic", [True, False])
 def test_pixel_size_comes_back(pixel_nm, classic, tmp_path, monkeypatch):
-    if not classic: monkeypatch.setattr("dl4smlm.io._layout.__defaults__", (0,))
+    if not classic: monkeypatch.setattr("dl4smlm.io._layout.__defaults__", (0, False))
     save_movie(tmp_path/"a.tif", MOVIE, pixel_nm)
     save_image(tmp_path/"b.tif", MOVIE[0], pixel_nm)
     with tifffile.TiffFile(tmp_path/"a.tif") as tif: assert tif.is_imagej == classic and tif.is_bigtiff != classic

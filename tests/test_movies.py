@@ -1,0 +1,251 @@
+"Movies in all kinds of file behind one door: choice of channel and depth, folders, and files made to do harm."
+import json
+import os
+import struct
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader, Dataset
+
+from dl4smlm.io import movie_format, open_movie, save_movie
+
+DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
+MOVIE = np.random.default_rng(0).integers(0, 2000, (24, 9, 12)).astype(np.uint16)
+ENDINGS = [".tif", ".ome.tif", ".npy", ".raw", ".zarr", "folder"]
+
+
+def save(path):
+    "Save the movie in the form that the name ends in; a folder of three files if it is `folder`."
+    if path.name.endswith(".zarr"): pytest.importorskip("zarr")
+    if not path.name.endswith("folder"): return save_movie(path, MOVIE, pixel_nm=100)
+    path.mkdir()
+    for start, stop in [(0, 1), (1, 10), (10, 24)]: save_movie(path/f"t{start}.tif", MOVIE[start:stop], pixel_nm=100)
+
+
+class Frames(Dataset):
+    "What a training loader does with a movie."
+    def __init__(self, movie): self.movie = movie
+    def __len__(self): return len(self.movie)
+    def __getitem__(self, i): return self.movie[i].astype(np.float32)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_same_interface_in_every_process(ending, tmp_path):
+    save(tmp_path/f"a{ending}")
+    with open_movie(tmp_path/f"a{ending}") as movie:
+        assert movie.shape == MOVIE.shape and movie.dtype == MOVIE.dtype and len(movie) == 24
+        assert movie.pixel_nm == (None if ending in (".npy", ".zarr") else 100)
+        assert movie[-1].dtype.isnative
+        for key in (slice(3, 20, 4), [5, 0, 5], np.arange(24) % 2 == 0):
+            np.testing.assert_array_equal(movie[key], MOVIE[key])
+        context, workers = ("spawn", 1) if ending == "folder" else (None, 2)  # a spawned one imports torch
+        loader = DataLoader(Frames(movie), batch_size=5, num_workers=workers, multiprocessing_context=context)
+        np.testing.assert_array_equal(np.concatenate([batch.numpy() for batch in loader]), MOVIE)
+        np.testing.assert_array_equal(movie[:], MOVIE)
+
+
+@pytest.mark.parametrize("kind, axes", [("imagej", "TZCYX"), *(("ome", f"{axes}YX") for axes in
+                                        ("TCZ", "TZC", "CTZ", "ZCT", "CZT", "ZTC"))])
+def test_choice_of_channel_and_depth(kind, axes, tmp_path):
+    "Each plane of a stack in any order, against numpy."
+    sizes = {"T": 4, "C": 3, "Z": 2}
+    stack = MOVIE.reshape([sizes[letter] for letter in axes[:3]] + [9, 12])
+    tifffile.imwrite(tmp_path/"a.tif", stack, photometric="minisblack", metadata={"axes": axes}, **{kind: True})
+    ordered = stack.transpose([axes.index(letter) for letter in "CZTYX"])
+    for c in range(3):
+        for z in range(2):
+            with open_movie(tmp_path/"a.tif", channel=c, z=z) as movie:
+                np.testing.assert_array_equal(movie[:], ordered[c, z])
+    with pytest.raises(ValueError, match="choose channel=0 to 2 and z=0 to 1"): open_movie(tmp_path/"a.tif")
+    with pytest.raises(ValueError, match="choose z=0 to 1"): open_movie(tmp_path/"a.tif", channel=0)
+    with pytest.raises(ValueError, match="channel=3 must be from 0 to 2"): open_movie(tmp_path/"a.tif", channel=3, z=0)
+    with pytest.raises(ValueError, match="series"): open_movie(tmp_path/"a.tif", series=1, channel=0, z=0)
+
+
+def test_folder_in_natural_order(tmp_path):
+    for t in range(12): tifffile.imwrite(tmp_path/f"Img {t}.TIF", MOVIE[t], photometric="minisblack")
+    (tmp_path/"notes.txt").write_text("not a frame")
+    (tmp_path/"._Img 3.TIF").write_bytes(b"left by a file manager")
+    with open_movie(tmp_path) as movie: np.testing.assert_array_equal(movie[:], MOVIE[:12])
+    tifffile.imwrite(tmp_path/"Img 12.TIF", MOVIE[0, :5], photometric="minisblack")
+    with open_movie(tmp_path) as movie, pytest.raises(ValueError, match="Img 12.TIF has frames of"): movie[12]
+    (tmp_path/"Img 11.TIF").write_bytes(b"II*\0")
+    with pytest.raises(ValueError, match="Img 11.TIF is cut short"): open_movie(tmp_path)
+
+
+def test_ome_movie_in_two_files(tmp_path):
+    "Some microscopes begin a new file at 4 GB, and describe the whole movie in each."
+    xml = tifffile.OmeXml()
+    xml.addimage("uint16", (24, 9, 12), (24, 1, 1, 9, 12, 1), axes="TYX")
+    for name, frames in (("m.ome.tif", MOVIE[:15]), ("m_1.ome.tif", MOVIE[15:])):
+        tifffile.imwrite(tmp_path/name, frames, photometric="minisblack", metadata=None,
+                         description=xml.tostring().encode())
+    with open_movie(tmp_path) as movie: np.testing.assert_array_equal(movie[:], MOVIE)
+    with pytest.raises(ValueError, match="open the folder"): open_movie(tmp_path/"m.ome.tif")
+
+
+def test_planes_of_an_ome_file_in_any_order(tmp_path):
+    "TiffData may put the planes anywhere: here the movie runs backwards in the file."
+    xml = tifffile.OmeXml()
+    xml.addimage("uint16", (2, 12, 9, 12), (24, 1, 1, 9, 12, 1), axes="CTYX")
+    text = xml.tostring()
+    start, end = text.index("<TiffData"), text.index("/>", text.index("<TiffData")) + 2
+    data = "".join(f'<TiffData IFD="{23 - i}" FirstC="{i//12}" FirstT="{i % 12}" PlaneCount="1"/>' for i in range(24))
+    tifffile.imwrite(tmp_path/"a.ome.tif", MOVIE[::-1], photometric="minisblack", metadata=None,
+                     description=(text[:start] + data + text[end:]).encode())
+    with open_movie(tmp_path/"a.ome.tif", channel=1) as movie: np.testing.assert_array_equal(movie[:], MOVIE[12:])
+
+
+def test_the_argument_wins_and_says_so(tmp_path):
+    save_movie(tmp_path/"a.tif", MOVIE, pixel_nm=160)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert open_movie(tmp_path/"a.tif").pixel_nm == 160
+        assert open_movie(tmp_path/"a.tif", pixel_nm=160.5).pixel_nm == 160.5
+    with pytest.warns(UserWarning, match="160 nm: 100 nm is used"): movie = open_movie(tmp_path/"a.tif", pixel_nm=100)
+    assert movie.pixel_nm == 100
+
+
+def test_twenty_thousand_frames_open_at_once(tmp_path):
+    "Opening costs a small part of reading: compared with a plain read of the same bytes, not with a clock."
+    path = tmp_path/"long.tif"
+    save_movie(path, np.zeros((20_000, 32, 32), np.uint16), pixel_nm=100)
+    def seconds(what):
+        start = time.perf_counter()
+        what()
+        return time.perf_counter() - start
+    opening = min(seconds(lambda: open_movie(path).close()) for _ in range(3))
+    with open_movie(path) as movie: reading = seconds(lambda: movie[::10])
+    assert opening < 2*reading and opening < 5
+
+
+def tiff(width, height, offset, count, code=1, order="<"):
+    "A TIFF file of one page whose directory says what it is told to say."
+    tags = [(256, 4, width), (257, 4, height), (258, 3, 16), (259, 3, code), (262, 3, 1), (273, 4, offset), (277, 3, 1),
+            (278, 4, height), (279, 4, count)]
+    body = b"".join(struct.pack(order + "HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + body + struct.pack("<I", 0) + bytes(200)
+
+
+def header(shape, dtype="<u2"):
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape})
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text) + 1) + text.encode() + b"\n"
+
+
+def zarr_store(path, **changes):
+    meta = {"zarr_format": 2, "shape": [5, 8, 8], "chunks": [1, 8, 8], "dtype": "<u2", "compressor": None,
+            "fill_value": 0, "order": "C", "filters": None} | changes
+    path.mkdir()
+    (path/".zarray").write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize("data, reason", [
+    (tiff(2**31, 2**31, 200, 100), "a.tif"),
+    (tiff(20_000, 20_000, 200, 100), "damaged|fill the memory"),
+    (tiff(30_000, 30_000, 200, 100, code=8), "fill the memory"),
+    (tiff(0, 10, 200, 100), "a.tif"),
+    (tiff(10, 10, 2**31, 200), "cut short"),
+    (tiff(10, 10, 150, 2**31), "cut short"),
+    (tiff(10, 10, 150, 100, code=60_000), "a.tif"),
+    (b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**60), "cut short"),
+    (b"II*\0\xff\xff\xff\xff", "cut short"),
+])
+def test_tiff_with_a_huge_header(data, reason, tmp_path):
+    (tmp_path/"a.tif").write_bytes(data)
+    with pytest.raises(ValueError, match=reason) as refused: open_movie(tmp_path/"a.tif")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("data, reason", [
+    (header((10**12, 512, 512)), "no movie has"), (header((10**6, 512, 512)), "cut short"),
+    (header((0, 8, 8)), "no movie"),
+    (header((-1, 8, 8)), "a.npy"), (header((5, 8, 8), "|O"), "type object"), (header((2, 3, 8, 8)), "4 axes"),
+    (header(("x", 8, 8)), "a.npy"), (header((5, 8, 8))[:20], "a.npy"), (header((5, 8, 8), "<c8"), "complex"),
+    (b"\x93NUMPY\x09\x00" + bytes(100), "a.npy"), (b"\x93NUMPY\x01\x00\xff\xff" + b"("*65535, "a.npy"),
+])
+def test_npy_made_to_do_harm(data, reason, tmp_path):
+    (tmp_path/"a.npy").write_bytes(data)
+    with pytest.raises(ValueError, match=reason) as refused: open_movie(tmp_path/"a.npy")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("notes, reason", [
+    ("Frames: 10000000000\nHeight: 512\nWidth: 512\nData Type: uint16\n", "no movie has"),
+    ("Frames: 5\nHeight: 8\nWidth: 8\nData Type: object\n", "type object"),
+    ("Frames: 5\nHeight: 8\nWidth: 8\nData Type: nonsense\n", "a.yaml cannot be read"),
+    ("Frames: 5\nHeight: 8\n", "a.yaml cannot be read"),
+    ("Frames: [5]\nHeight: 8\nWidth: 8\nData Type: u2\n", "a.yaml"),
+    ("Frames: 6\nHeight: 8\nWidth: 8\nData Type: uint16\n", "cut short"), ("[[[", "a.yaml cannot be read"),
+])
+def test_raw_made_to_do_harm(notes, reason, tmp_path):
+    (tmp_path/"a.raw").write_bytes(bytes(5*8*8*2))
+    (tmp_path/"a.yaml").write_text(notes)
+    with pytest.raises(ValueError, match=reason) as refused: open_movie(tmp_path/"a.raw")
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("changes, reason", [
+    ({"shape": [10**15, 8, 8]}, "no movie has"), ({"chunks": [10**9, 8, 8]}, "fill the memory"),
+    ({"dtype": "|O"}, "a.zarr"),
+    ({"shape": [8]}, "a.zarr"), ({"shape": "wide"}, "a.zarr"), ({"compressor": {"id": "nonsense"}}, "a.zarr"),
+    ({"shape": [2, 3, 4, 8, 8], "chunks": [1, 1, 1, 8, 8]}, "5 axes"),
+])
+def test_zarr_made_to_do_harm(changes, reason, tmp_path):
+    pytest.importorskip("zarr")
+    zarr_store(tmp_path/"a.zarr", **changes)
+    with pytest.raises(ValueError, match=reason) as refused: open_movie(tmp_path/"a.zarr")[0]
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("ending", [".npy", ".raw", ".zarr", ".ome.tif"])
+def test_cut_or_changed_files_are_refused_or_read(ending, tmp_path):
+    save(tmp_path/f"a{ending}")
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    contents = {path: path.read_bytes() for path in files}
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.sampled_from(files), st.floats(0, 1),
+           st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4))
+    def check(file, share, changes):
+        part = bytearray(contents[file])
+        for place, value in changes: part[int(place**2*len(part))] = value
+        file.write_bytes(part if changes else part[:int(share*len(part))])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of pixel sizes, which are changed here too
+                with open_movie(tmp_path/f"a{ending}") as movie: movie[:24]
+        except ValueError as error: assert "\n" not in str(error) and str(tmp_path) in str(error), error
+        file.write_bytes(contents[file])
+
+    check()
+
+
+def test_a_movie_that_gets_shorter_while_open(tmp_path):
+    "With memory maps this would end the program."
+    for ending in (".npy", ".raw"):
+        save(tmp_path/f"a{ending}")
+        with open_movie(tmp_path/f"a{ending}") as movie:
+            os.truncate(tmp_path/f"a{ending}", 300)
+            with pytest.raises(ValueError, match="cut short"): movie[23]
+
+
+def test_formats_are_found_by_content(tmp_path):
+    for ending in ENDINGS: save(tmp_path/f"a{ending}")
+    assert [movie_format(tmp_path/f"a{e}") for e in ENDINGS] == ["tiff", "tiff", "npy", "raw", "zarr", "folder"]
+    (tmp_path/"b.npy").write_bytes((tmp_path/"a.tif").read_bytes())
+    with open_movie(tmp_path/"b.npy") as movie: np.testing.assert_array_equal(movie[:], MOVIE)
+    for name in ("nothing", "a.yaml"): assert movie_format(tmp_path/name) is None
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="DL4SMLM_DATA names no folder with movies")
+def test_a_movie_of_picasso():
+    path = DATA/"picasso"/"testdata.raw"
+    with open_movie(path) as movie:
+        assert movie.shape == (100, 32, 32) and movie.pixel_nm == 160
+        np.testing.assert_array_equal(movie[:].ravel(), np.fromfile(path, "<u2"))
