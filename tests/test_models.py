@@ -63,6 +63,11 @@ def test_table_has_every_network(upscale):
     assert (table > 0).all(axis=None)
 
 
+def test_table_with_times():
+    table = model_table(upscale=2, size_px=8, timed=True)
+    assert list(table.columns)[-1] == "time_ms" and (table["time_ms"] > 0).all()
+
+
 def test_names_of_the_paper_work():
     assert type(create_model("FID-STORM")) is MODELS["fidstorm"]
     with pytest.raises(ValueError, match="Did you mean 'deepstorm'"): create_model("deep storn")

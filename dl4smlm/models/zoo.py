@@ -7,9 +7,11 @@ __all__ = ['MODELS', 'list_models', 'create_model', 'model_table']
 
 # %% ../../nbs/20_models.zoo.ipynb #6c509320
 import inspect
+import time
 from difflib import get_close_matches
 
 import pandas as pd
+import torch
 
 from ..layers import layer_summary
 from .contract import EmitterNet
@@ -51,15 +53,27 @@ def create_model(
     return model
 
 # %% ../../nbs/20_models.zoo.ipynb #8afbaa75
+def _shortest_ms(model, x, runs=4):
+    best = float("inf")
+    with torch.inference_mode():
+        for _ in range(runs):  # the first one also warms up
+            start = time.perf_counter()
+            model(x).sum().item()  # waits for the answer, on every device
+            best = min(best, 1000*(time.perf_counter() - start))
+    return best
+
 def model_table(
     upscale:int=8, # Super-resolution pixels per camera pixel
-    size_px:int=64, # Side of the frame for which the work is counted, in camera pixels
+    size_px:int=64, # Side of the frame for which work and time are given, in camera pixels
+    timed:bool=False, # Also measure the milliseconds for one frame, in a column `time_ms`
+    device:str="cpu", # Where to measure
 ) -> pd.DataFrame: # One row a network: parameters, multiply_adds (for one frame), reach_px, period_px
     "Tabulate what the networks cost and how far they look."
     rows = []
     for name in MODELS:
-        model = create_model(name, upscale)
+        model = create_model(name, upscale).eval()
+        took = [_shortest_ms(model.to(device), torch.zeros(1, 1, size_px, size_px, device=device))] if timed else []
         work = layer_summary(model.to("meta"), (1, 1, size_px, size_px))["multiply_adds"].sum()
-        rows.append((sum(p.numel() for p in model.parameters()), work, model.reach_px, model.period_px))
-    columns = ["parameters", "multiply_adds", "reach_px", "period_px"]
+        rows.append((sum(p.numel() for p in model.parameters()), work, model.reach_px, model.period_px, *took))
+    columns = ["parameters", "multiply_adds", "reach_px", "period_px"] + ["time_ms"]*timed
     return pd.DataFrame(rows, index=pd.Index(MODELS, name="network"), columns=columns)
