@@ -1,0 +1,110 @@
+"Simulated statistics meet theory, for any camera, spot and blinking that hypothesis comes up with."
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dl4smlm as smlm
+from dl4smlm.blinking import switch
+from dl4smlm.core import make_emitters, make_generator
+
+quick = settings(max_examples=25, deadline=None, derandomize=True)
+
+# Read noise is at least 0.8 counts here: with less, whole numbers are too coarse for a theory that adds a twelfth.
+cameras = st.builds(
+    smlm.Camera, offset_counts=st.just(400.), electrons_per_count=st.floats(0.2, 1.2), read_noise_e=st.floats(1, 5),
+    quantum_efficiency=st.floats(0.3, 1), em_gain=st.none() | st.floats(20, 40), spurious_e=st.floats(0, 0.1))
+
+
+@quick
+@given(cameras, st.floats(1, 100))
+def test_mean_and_variance_of_a_camera(camera, photons):
+    n, gain, excess = 40_000, camera.em_gain or 1, 1 if camera.em_gain is None else 2
+    electrons = camera.quantum_efficiency*photons + camera.spurious_e
+    mean = camera.offset_counts + electrons*gain/camera.electrons_per_count
+    variance = (excess*gain**2*electrons + camera.read_noise_e**2)/camera.electrons_per_count**2 + 1/12
+    counts = smlm.expose(camera, torch.full((n,), photons), make_generator(0)).double()
+    assert counts.max() < camera.max_counts
+    assert counts.mean().item() == pytest.approx(mean, abs=5*math.sqrt(variance/n))
+    assert counts.var().item() == pytest.approx(variance, rel=0.1)
+    back = smlm.to_photons(camera, counts).mean().item()
+    assert back == pytest.approx(photons, abs=5*math.sqrt(variance/n)/camera.counts_per_photon + 1e-3)
+
+
+@quick
+@given(st.floats(40, 300), st.floats(60, 160), st.floats(-400, 400), st.floats(0, 1), st.floats(0, 1))
+def test_no_photon_is_lost(sigma_nm, pixel_nm, z_nm, x, y):
+    spot = make_emitters(0, (40 + x)*pixel_nm, (45 + y)*pixel_nm, 1000., z_nm=z_nm)
+    for psf in (smlm.GaussianPSF(sigma_nm), smlm.AstigmaticPSF(sigma_nm)):
+        light = psf.render(spot, (1, 90, 80), pixel_nm)[0].double()
+        assert light.min() >= 0 and light.sum().item() == pytest.approx(1000, rel=2e-5)
+        column = (light.sum(0)*(torch.arange(80) + 0.5)).sum()/1000
+        assert column.item() == pytest.approx(40 + x, abs=2e-3)
+
+
+@quick
+@given(st.floats(0.5, 8), st.floats(5, 200), st.floats(0, 1))
+def test_times_on_and_light(on_frames, off_frames, bleaching):
+    blinking = smlm.Blinking(on_frames, off_frames, bleaching)
+    molecule, begin, end = switch(4000, 400, on_frames, off_frames, bleaching, make_generator(0))
+    begun = (begin > 0) & (begin < 400 - 12*on_frames)  # those that the end of the movie hardly cuts
+    times = (end - begin)[begun]
+    if len(times) > 200: assert times.mean().item() == pytest.approx(on_frames, abs=5*on_frames/math.sqrt(len(times)))
+    *_, share = blinking.draw(4000, 400, make_generator(0))
+    assert share.sum().item() == pytest.approx((end - begin).sum().item(), rel=1e-4)
+    spread = 5*math.sqrt(2*on_frames*400*4000*blinking.share_on(400)) + 1
+    assert share.sum().item() == pytest.approx(4000*400*blinking.share_on(400), abs=spread)
+
+
+@pytest.mark.parametrize("blinking", [None, smlm.Blinking(3, 60, 0.1)])
+def test_density(blinking):
+    table = smlm.draw_emitters(300, 1.5, (8000., 12_000.), 1000., generator=make_generator(0), blinking=blinking)
+    assert table["photons"].sum()/1000/300/96 == pytest.approx(1.5, rel=0.03)
+
+
+@quick
+@given(st.floats(0, 2), st.floats(0, 360), st.floats(0, 0.4), st.floats(0, 0.3))
+def test_background_is_light(rise, angle, unevenness, flicker):
+    background = smlm.Background(10., rise, angle, unevenness, scale_px=2, flicker=flicker)
+    levels, pattern = background.draw(400, (60, 50), make_generator(0))
+    light = levels*pattern
+    assert light.min() >= -1e-5
+    assert light.mean().item() == pytest.approx(10, rel=0.15)
+
+
+def test_every_structure_stays_in_the_field_and_repeats():
+    field = (3000., 2500.)
+    for structure in (smlm.Uniform(), smlm.Filaments(4, field, seed=0), smlm.NuclearPores(9, field, seed=0),
+                      smlm.TwoPoints(field_nm=field, spread_nm=200), smlm.LinePairs(field_nm=field, thickness_nm=300),
+                      smlm.Drawing(np.eye(7), field)):
+        xy, again = (structure.sample(3000, field, make_generator(3)) for _ in range(2))
+        assert torch.equal(xy, again)
+        assert (xy >= 0).all() and (xy < torch.tensor([2500., 3000.])).all()
+
+
+@pytest.mark.parametrize("processes", [1, 2, 4])
+def test_processes_share_a_stream_without_repeats(processes):
+    live = smlm.LiveSimulation(size_px=12, upscale=2, batch_size=16, block=4, batches=3, seed=5, device="cpu")
+    parts = [live.shard(rank, processes) for rank in range(processes)]
+    for epoch in (0, 3):
+        for part in (live, *parts): part.set_epoch(epoch)
+        for whole, *shares in zip(live, *parts):
+            for one, joined in zip(whole, map(torch.cat, zip(*shares))): assert torch.equal(one, joined)
+    frames = torch.cat([live.batch(k, epoch)[0] for epoch in range(2) for k in range(3)]).flatten(1)
+    assert len(frames.unique(dim=0)) == len(frames)
+
+
+def test_a_stream_goes_on_where_it_stopped_and_judges_by_other_samples():
+    make = {"size_px": 12, "upscale": 2, "batches": 2, "device": "cpu"}
+    through = smlm.LiveSimulation(**make)
+    passes = [[x for x, _ in through] for _ in range(3)]
+    resumed = smlm.LiveSimulation(**make)
+    resumed.set_epoch(2)
+    for x, (y, _) in zip(passes[2], resumed): assert torch.equal(x, y)
+    valid = smlm.LiveSimulation(**make, fresh=False)
+    first, second = ([x for x, _ in valid] for _ in range(2))
+    assert all(map(torch.equal, first, second))
+    assert not any(torch.equal(x, y) for one in passes for x, y in zip(one, first))
