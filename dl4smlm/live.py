@@ -15,30 +15,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from .background import smooth_pattern
+from .blinking import check_values, draw_values
 from .camera import Camera, expose
 from .core import make_generator, pick_device
 from .data import Normalise
 from .psf import GaussianPSF
 from .structures import Uniform
-
-# %% ../nbs/08b_live.ipynb #e2e23f19
-def _ends(
-    name:str, # Name of the setting, for the message
-    value:float|tuple[float, float], # One number, or the two ends of a range
-) -> tuple[float, float]: # The two ends
-    "Turn a setting into a range, and refuse a negative or a reversed one."
-    ends = (value, value) if np.isscalar(value) else tuple(value)
-    if len(ends) != 2 or not 0 <= ends[0] <= ends[1] < np.inf:
-        raise ValueError(f"{name} must be one number or a range (low, high), both 0 or more, got {value!r}")
-    return float(ends[0]), float(ends[1])
-
-def _draw(
-    ends:tuple[float, float], # The two ends of a range
-    n:int, # How many numbers
-    generator:torch.Generator, # Source of random numbers, and their device
-) -> Tensor: # Numbers between the ends, (n,)
-    "Draw evenly from a range."
-    return ends[0] + (ends[1] - ends[0])*torch.rand(n, generator=generator, device=generator.device)
 
 # %% ../nbs/08b_live.ipynb #09835718
 def block_seed(
@@ -151,11 +134,13 @@ class LiveSimulation(BlockStream):
         camera:Camera|Sequence[Camera]=Camera(), # The camera; or several, of which each block draws one
         upscale:int=8, # Super-resolution pixels per camera pixel, along each axis
         size_px:int=32, # Height and width of a frame in camera pixels
-        density:float|tuple[float, float]=(0.1, 3.), # Emitters per µm²: a value, or a range for the frames to draw from
-        photons:float|tuple[float, float]=(500., 5000.), # Photons: a value, or a range for the emitters to draw from
-        background:float|tuple[float, float]=(2., 30.), # Photons per pixel: a value, or a range for the frames
-        sigma_nm:float|tuple[float, float]|None=(95., 125.), # Width: a value, a range for frames, None for the PSF's
-        sigma_spread:float|tuple[float, float]=0.03, # How the widths in a frame scatter, as a share of its width
+        density=(0.1, 3.), # Emitters per µm² of a frame: a value, a range or a distribution, as the next ones
+        photons=(500., 5000.), # Photons of an emitter
+        background=(2., 30.), # Background photons per pixel of a frame
+        unevenness=0., # Smooth hills in the background of a frame: their standard deviation as a share
+        sigma_nm=(95., 125.), # Width of the spots of a frame in nm; None for the PSF's own
+        sigma_spread=0.03, # How the widths within a frame scatter, as a share of its width
+        z_nm=None, # Height of an emitter in nm, for a PSF with depth; None for 0
         psf=GaussianPSF(), # The point spread function; or several, of which each block draws one
         structure=Uniform(), # Where emitters are: has `sample`, or makes it from field_nm and seed; or several
         margin_px:int=5, # How far beyond the frame there are emitters, in camera pixels
@@ -166,12 +151,13 @@ class LiveSimulation(BlockStream):
         super().__init__(**order)
         self.cameras, self.psfs, self.structures = (_several(choice) for choice in (camera, psf, structure))
         self.upscale, self.size_px, self.margin_px = upscale, size_px, margin_px
-        ranges = {"density": density, "photons": photons, "background": background, "sigma_spread": sigma_spread}
-        if sigma_nm is not None: ranges["sigma_nm"] = sigma_nm
-        self.ranges = {name: _ends(name, value) for name, value in ranges.items()}
+        ranges = {"density": density, "photons": photons, "background": background, "unevenness": unevenness,
+                  "sigma_nm": sigma_nm, "sigma_spread": sigma_spread, "z_nm": z_nm}
+        self.ranges = {name: values for name, values in ranges.items() if values is not None}
         _check_live(self)
         self.fixed, self.normalise = normalise, normalise or Normalise.from_camera(self.cameras[0])
         self.pixel_nm, self.device = self.cameras[0].pixel_nm, pick_device(device)
+        if self.device.type == "mps": self.device = torch.device("cpu")  # Apple's GPU draws no Poisson numbers
 
     def make_block(self, epoch, number): return _make_block(self, self.block_seed(epoch, number))
 
@@ -187,7 +173,7 @@ def _check_live(
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
     if live.margin_px < 0: raise ValueError(f"margin_px must be 0 or more, got {live.margin_px}")
-    if live.ranges.get("sigma_nm", (1,))[0] <= 0: raise ValueError("sigma_nm must be greater than 0, or None")
+    for name, values in live.ranges.items(): check_values(name, values, {"z_nm": -np.inf, "sigma_nm": 1.}.get(name, 0.))
     if 0 in (len(live.cameras), len(live.psfs), len(live.structures)):
         raise ValueError("give at least one camera, one psf and one structure")
     if len(sizes := {camera.pixel_nm for camera in live.cameras}) > 1:
@@ -200,18 +186,21 @@ def _draw_block(
     generator:torch.Generator, # Source of random numbers
 ) -> dict[str, Tensor]: # Columns frame, x_nm, y_nm, photons, sigma_nm
     "Draw the emitters of a block, those in the margin too."
-    margin, k, ranges = live.margin_px*live.pixel_nm, live.block, live.ranges
+    margin, k = live.margin_px*live.pixel_nm, live.block
     field_nm = (live.size_px*live.pixel_nm + 2*margin,)*2
-    counts = torch.poisson(_draw(ranges["density"], k, generator)*field_nm[0]*field_nm[1]/1e6, generator=generator)
+
+    def draw(name, n): return draw_values(live.ranges[name], n, generator)
+
+    counts = torch.poisson(draw("density", k)*field_nm[0]*field_nm[1]/1e6, generator=generator)
     frame = torch.repeat_interleave(torch.arange(k, device=generator.device), counts.long())
     if not hasattr(structure, "sample") or isinstance(structure, type):
         number = torch.randint(2**31, (1,), generator=generator, device=generator.device).item()
         structure = structure(field_nm=field_nm, seed=number)
     x, y = (structure.sample(len(frame), field_nm, generator) - margin).T
-    photons = _draw(ranges["photons"], len(frame), generator)
-    emitters = {"frame": frame, "x_nm": x, "y_nm": y, "photons": photons}
-    if "sigma_nm" in ranges:
-        width, spread = (_draw(ranges[name], k, generator)[frame] for name in ("sigma_nm", "sigma_spread"))
+    emitters = {"frame": frame, "x_nm": x, "y_nm": y, "photons": draw("photons", len(frame))}
+    if "z_nm" in live.ranges: emitters["z_nm"] = draw("z_nm", len(frame))
+    if "sigma_nm" in live.ranges:
+        width, spread = draw("sigma_nm", k)[frame], draw("sigma_spread", k)[frame]
         vary = 1 + spread*torch.randn(len(frame), generator=generator, device=generator.device)
         emitters["sigma_nm"] = width*vary.clamp(0.5, 2)
     return emitters
@@ -228,8 +217,17 @@ def _make_block(
     k, size, fine, scale = live.block, live.size_px, live.size_px*live.upscale, live.upscale/live.pixel_nm
     emitters = _draw_block(live, structure, generator)
     light = psf.draw(emitters, (k, size, size), live.pixel_nm)
-    background = _draw(live.ranges["background"], k, generator)[:, None, None]
-    counts = expose(camera, light + background, generator)
+    counts = expose(camera, light + _background(live, generator), generator)
     x = (live.fixed or Normalise.from_camera(camera))(counts)
     y = count_emitters(emitters["frame"], emitters["x_nm"]*scale, emitters["y_nm"]*scale, (k, fine, fine))
     return x[:, None], y[:, None]
+
+# %% ../nbs/08b_live.ipynb #79ef3986
+def _background(
+    live:LiveSimulation, # The stream
+    generator:torch.Generator, # Source of random numbers, and their device
+) -> Tensor: # Background photons, (k, 1, 1), or (k, H, W) if it is uneven
+    "Draw the background of a block."
+    level, uneven = (draw_values(live.ranges[name], live.block, generator) for name in ("background", "unevenness"))
+    if live.ranges["unevenness"] == 0: return level[:, None, None]
+    return level[:, None, None]*smooth_pattern(live.block, (live.size_px,)*2, uneven, generator=generator)
