@@ -228,6 +228,7 @@ def _background(
     generator:torch.Generator, # Source of random numbers, and their device
 ) -> Tensor: # Background photons, (k, 1, 1), or (k, H, W) if it is uneven
     "Draw the background of a block."
-    level, uneven = (draw_values(live.ranges[name], live.block, generator) for name in ("background", "unevenness"))
-    if live.ranges["unevenness"] == 0: return level[:, None, None]
-    return level[:, None, None]*smooth_pattern(live.block, (live.size_px,)*2, uneven, generator=generator)
+    level = draw_values(live.ranges["background"], live.block, generator)[:, None, None]
+    if live.ranges["unevenness"] == 0: return level
+    uneven = draw_values(live.ranges["unevenness"], live.block, generator)
+    return level*smooth_pattern(live.block, (live.size_px,)*2, uneven, generator=generator)
