@@ -245,7 +245,7 @@ def local_density(
     "Count the other emitters of the same frame within a distance, per area."
     if not near_nm > 0: raise ValueError(f"near_nm must be greater than 0, got {near_nm}")
     places = [np.c_[t[["x_nm", "y_nm"]], 4*near_nm*t["frame"]].astype(float) for t in (table, truth)]
-    count = cKDTree(places[1]).query_ball_point(places[0], near_nm, return_length=True)
+    count = cKDTree(places[1], balanced_tree=False).query_ball_point(places[0], near_nm, return_length=True)
     itself = table["is_true"].to_numpy(dtype=int) if "is_true" in table else 0
     return (count - itself)/(np.pi*(near_nm/1000)**2)
 

@@ -14,13 +14,14 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from scipy.fft import rfft2
-from scipy.ndimage import gaussian_filter, uniform_filter1d
+from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter1d
 from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
+from scipy.sparse import csr_array
 
 from .core import check_emitters
 from .localize import localize
-from .viz import draw_positions, mean_image, scale_bar, white_level
+from .viz import busiest_window, draw_positions, mean_image, scale_bar, white_level
 
 # %% ../nbs/22c_resolution.ipynb #c1fd5b18
 def _waves(
@@ -92,7 +93,7 @@ def _first_fall(frequency, smooth, correlation, size, threshold):
 # %% ../nbs/22c_resolution.ipynb #3c833c7b
 def frc(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
-    pixel_nm:float=10., # Pixel of the images that are compared; the answer cannot be below two of them
+    pixel_nm:float|None=None, # Pixel of the images that are compared; None for 10, or more in a field over 40 µm
     field_nm:tuple[float, float]|None=None, # Height and width of the field in nm; None for where localizations are
     blocks:int=50, # Pieces the movie is cut into; a piece should last longer than a molecule is lit
     seed:int=0, # Decides which pieces go to which half
@@ -103,7 +104,10 @@ def frc(
     if not len(found): raise ValueError("the table has no localizations, so there is nothing to compare")
     corner = found[["x_nm", "y_nm"]].min() if field_nm is None else pd.Series({"x_nm": 0., "y_nm": 0.})
     width, height = (found[["x_nm", "y_nm"]].max() - corner) if field_nm is None else field_nm[::-1]
+    if pixel_nm is None: pixel_nm = max(10., float(np.sqrt(height*width))/4096)
     shape = tuple(max(16, int(np.ceil(side/pixel_nm))) for side in (height, width))
+    if shape[0]*shape[1] > 2**27:
+        raise ValueError(f"pixels of {pixel_nm:g} nm make images of {shape[0]} x {shape[1]}: pass a larger pixel_nm")
     frames = found["frame"].to_numpy() - found["frame"].min()
     block = frames*blocks//(frames.max() + 1)
     first = np.isin(block, np.random.default_rng(seed).permutation(np.unique(block))[::2])
@@ -166,9 +170,19 @@ class ErrorMap:
     def __str__(self):
         return f"the picture explains the movie with a correlation of {self.rsp:.3f}, off by {self.rse:.3g} counts"
 
-def _coarse(image, ratio):
-    height, width = image.shape
-    return image.reshape(height//ratio, ratio, width//ratio, ratio).mean((1, 3))
+def _blur_and_bin(
+    length:int, # Pixels of the reconstruction along one axis
+    ratio:int, # How many of them make a camera pixel
+    blur_px:float, # Standard deviation of the blur in pixels of the reconstruction
+) -> csr_array: # Matrix that blurs and averages along that axis, (length/ratio, length)
+    "Make the matrix that turns a column of a reconstruction into a column of camera pixels."
+    radius = int(4*blur_px + 0.5)
+    spot = gaussian_filter1d(np.eye(1, 2*radius + 1, radius)[0], blur_px, mode="constant")
+    weights = np.convolve(spot, np.full(ratio, 1/ratio))
+    place = np.arange(0, length, ratio)[:, None] + np.arange(len(weights)) - radius
+    inside = (place >= 0) & (place < length)  # no light comes from beyond the border
+    start = np.concatenate([[0], inside.sum(1).cumsum()])
+    return csr_array((np.broadcast_to(weights, place.shape)[inside], place[inside], start), shape=(len(place), length))
 
 def error_map(
     image, # Reconstruction, (rH, rW)
@@ -182,7 +196,9 @@ def error_map(
                          "a whole number of times finer, the same along both axes")
     if np.ptp(image) == 0 or np.ptp(widefield) == 0:
         raise ValueError("an image that is the same everywhere can be neither explained nor explain anything")
-    def blurred(blur_px): return _coarse(gaussian_filter(image, blur_px, mode="constant"), ratio)
+    def blurred(blur_px):
+        down, across = (_blur_and_bin(side, ratio, blur_px) for side in image.shape)
+        return (across @ (down @ image).T).T
     def agreement(blur_px): return np.corrcoef(blurred(blur_px).ravel(), widefield.ravel())[0, 1]
     blur_px = minimize_scalar(lambda blur: -agreement(blur), bounds=(0.3, 4*ratio), method="bounded").x
     best = blurred(blur_px)
@@ -211,8 +227,10 @@ def assess(
     if found is None: found = localize(density, pixel_nm)
     image = np.asarray(getattr(density, "image", density), dtype=float)
     explains = error_map(image, mean_image(movie))
-    repeats = frc(found, min(10., pixel_nm), tuple(pixel_nm*side for side in image.shape))
-    return Quality(repeats, decorrelation(gaussian_filter(image, 1, mode="constant"), pixel_nm), explains)
+    repeats = frc(found, field_nm=tuple(pixel_nm*side for side in image.shape))
+    row, col, height, width = busiest_window(np.clip(image, 0, None), min(1., 4096/max(image.shape)))
+    drawn = gaussian_filter(image[row:row + height, col:col + width], 1, mode="constant")
+    return Quality(repeats, decorrelation(drawn, pixel_nm), explains)
 
 def _known_pixel(density, pixel_nm):
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
