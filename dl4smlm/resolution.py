@@ -184,6 +184,7 @@ def _blur_and_bin(
     start = np.concatenate([[0], inside.sum(1).cumsum()])
     return csr_array((np.broadcast_to(weights, place.shape)[inside], place[inside], start), shape=(len(place), length))
 
+# %% ../nbs/22c_resolution.ipynb #26e38890
 def error_map(
     image, # Reconstruction, (rH, rW)
     widefield, # What the camera saw, (H, W): the mean of the movie, in counts
