@@ -359,7 +359,8 @@ def _calibrate(
 ):
     """Learn what a network's numbers mean.
 
-    Writes the network as a new bundle that knows its threshold, probabilities and errors, and calibration.png."""
+    Writes the network as a new bundle that knows its threshold, probabilities and errors, and calibration.png,
+    which is drawn on this same movie: another one is the harder test."""
 
     net, card, emitters = smlm.from_pretrained(model), smlm.load_card(model), smlm.read_localizations(truth)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
@@ -368,7 +369,7 @@ def _calibrate(
         smlm.save_pretrained(net, folder, scores=card["scores"], overwrite=True,
                              **card["notes"] | {"calibrated_on": movie.name})
         found = smlm.localize(smlm.reconstruct(net, stack, device=device, progress=False))
-        smlm.show_calibration(found, emitters, radius_nm)[0].figure.savefig(folder/"calibration.png", dpi=150)
+        _save_figure(smlm.show_calibration(found, emitters, radius_nm), folder/"calibration.png")
     print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
           f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, in {out}")
 
@@ -436,16 +437,12 @@ def _quality(
 
     Writes quality.png and quality.json: resolution by ring correlation and by decorrelation in nm, RSP, RSE."""
 
-    from matplotlib import pyplot as plt
-
     density, known_nm = smlm.read_image(image)
     pixel_nm = pixel_nm or known_nm
     if pixel_nm is None: raise ValueError(f"{image} does not say how large its pixels are: pass --pixel-nm")
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
         quality = smlm.assess(stack, density, smlm.read_localizations(found), pixel_nm)
-        figure = smlm.show_quality(stack, density, pixel_nm=pixel_nm, quality=quality)[0].figure
-        figure.savefig(folder/"quality.png", dpi=120)
-        plt.close(figure)
+        _save_figure(smlm.show_quality(stack, density, pixel_nm=pixel_nm, quality=quality), folder/"quality.png")
         values = {"frc_nm": quality.repeats.resolution_nm, "decorrelation_nm": quality.detail.resolution_nm,
                   "rsp": quality.explains.rsp, "rse_counts": quality.explains.rse}
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
@@ -490,13 +487,18 @@ def _compare(
         train = smlm.LiveSimulation(batches=batches, seed=seed, **scene)
         valid = smlm.LiveSimulation(batches=max(4, batches//5), seed=seed + 1, fresh=False, **scene)
         tune = smlm.simulate(100, sum(density)/2, 48, told, photons=photons, seed=seed + 2)
-        trained, many = {path.name: path for path in bundle or ()}, range(seed, seed + seeds)
+        trained, many = _name_bundles(bundle or []), range(seed, seed + seeds)
         contest = smlm.compare(names, train, valid, test[:2], tune, trained, upscale, epochs, minutes, lr, many,
                                device=device)
         _write_contest(folder, contest)
     print(contest.summary().T.to_string())
 
 # %% ../nbs/26_cli.ipynb #4e770df0
+def _name_bundles(paths):
+    names = [path.name for path in paths]
+    if len(set(names)) == len(names): return dict(zip(names, paths))
+    return {path.as_posix(): path for path in paths}  # folders of the same name go by their whole path
+
 def _test_movie(movie, truth, pixel_nm, camera, photons, background, seed):
     if movie is not None:
         with smlm.open_movie(movie) as stack:
@@ -513,7 +515,8 @@ def _write_contest(folder, contest):
     (folder/"summary.txt").write_text(contest.summary().T.to_string() + "\n", encoding="utf-8")
     for name, axes in {"contest": smlm.show_contest(contest), "scores": smlm.show_scores(contest)}.items():
         _save_figure(axes, folder/f"{name}.png")
-    for name, model in contest.models.items(): smlm.save_pretrained(model, folder/"models"/name)
+    for name, model in contest.models.items():
+        smlm.save_pretrained(model, folder/"models"/re.sub(r"[^\w.-]+", "-", name).strip("-"))
 
 # %% ../nbs/26_cli.ipynb #cb38e1f2
 @app.command("convert")

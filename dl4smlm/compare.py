@@ -136,7 +136,11 @@ def _name_all(models):
     "Turn what was given into labels and the arguments that make a network."
     if isinstance(models, str | EmitterNet): models = [models]
     if not isinstance(models, Mapping):
-        models = {model if isinstance(model, str) else model.config["name"]: model for model in models}
+        models = [(model if isinstance(model, str) else model.config["name"], model) for model in models]
+        twice = {label for label, _ in models if [name for name, _ in models].count(label) > 1}
+        if twice: raise ValueError(f"{', '.join(sorted(twice))} enters more than once: give a mapping from labels of "
+                                   "your own to networks")
+        models = dict(models)
     return {label: model if isinstance(model, str) else model.config for label, model in models.items()}
 
 def _make(recipe, upscale, seed):
