@@ -1,5 +1,6 @@
 "The files around the package agree with each other."
 import ast
+import importlib.util
 import json
 import re
 import subprocess
@@ -56,6 +57,31 @@ def test_owner_stands_only_in_settings():
     for path in texts:
         for match in address.finditer(path.read_text(encoding="utf-8")):
             assert user in match.groups(), f"{path.name} has {match[0]}, but settings.ini says that the owner is {user}"
+
+
+def script(name):
+    "A script of .ci as a module."
+    spec = importlib.util.spec_from_file_location(name, ROOT / ".ci" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_addresses_and_cells_for_colab_are_written_from_settings():
+    stale = [path.name for path, text in script("address").texts() if path.read_text(encoding="utf-8") != text]
+    assert not stale, f"run `python .ci/address.py`: it would change {stale}"
+
+
+def test_one_line_of_settings_moves_the_project():
+    "With another owner no file keeps the old address, and back again it is what it was."
+    address = script("address")
+    here, there = address.wanted(), ("https://github.com/someone/else", "https://someone.example/else")
+    for path, text in address.texts():
+        moved = address.replace(text, here, there)
+        assert here[0] not in moved and here[1] not in moved, path.name
+        assert address.replace(moved, there, here) == text, path.name
+    for path in ["README.md", "CITATION.cff", "nbs/index.ipynb", "nbs/24_bundle.ipynb"]:
+        assert address.replace(read(path), here, there) != read(path), f"{path} names no address"
 
 
 def test_site_configuration_is_made_from_settings():
