@@ -37,6 +37,7 @@ _MODULES = {
     "fuse": "export_onnx fuse",
     "blocks": "find_process",
     "reconstruct": "reconstruct",
+    "bench": "describe_bench run_bench",
     "calibrate": "calibrate error_ratio fit_calibration grid_bias pick_threshold reliability show_calibration "
                  "show_grid_bias show_thresholds threshold_curve",
     "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "

@@ -556,6 +556,31 @@ def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_fra
     smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
     print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")
 
+# %% ../nbs/26_cli.ipynb #3180af1c
+@app.command("bench")
+def _bench(
+    networks: Annotated[str, _option("Names of networks, with commas; all without it.")] = "",
+    frames: Annotated[int, _option("Frames of the movie.")] = 16,
+    size_px: Annotated[int, _option("Height and width of a frame in pixels.")] = 128,
+    upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
+    precisions: Annotated[str, _option("float32, bfloat16 or both, with a comma.")] = "float32,bfloat16",
+    threads: Annotated[int | None, _option("Threads of the processor.")] = None,
+    rounds: Annotated[int, _option("How often each way has its turn; the shortest time counts.")] = 2,
+    cpu_time: Annotated[bool, _option("Count the processor's seconds, on one thread.", "--cpu-time")] = False,
+    growth: Annotated[bool, _option("Measure how the cost grows, too.", "--growth")] = False,
+    json_file: Annotated[Path | None, _option("Write all figures there.", "--json")] = None,
+    device: Device = "auto",
+):
+    """Measure how fast movies become pictures and tables.
+
+    Prints frames/s and MB/s from file to table, the share of the bare network's speed, how many times as fast as the
+    obvious way, the network's share of the machine's limit, and the time of each stage in ms per frame."""
+    figures = smlm.run_bench(
+        [name for name in networks.split(",") if name] or smlm.list_models(), frames, size_px, upscale,
+        precisions.split(","), threads, rounds, cpu_time, growth, str(smlm.pick_device(device)))
+    if json_file: json_file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(smlm.describe_bench(figures))
+
 # %% ../nbs/26_cli.ipynb #8bcfb70d
 @app.command("info")
 def _info(

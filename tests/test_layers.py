@@ -13,7 +13,7 @@ RANKS = [
     "simulate data learner evaluate render tables bound resolution models.deepstorm models.fidstorm models.srcnn",
     "live callbacks photons models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
-    "bundle calibrate distill",
+    "bench bundle calibrate distill",
     "demo compare",
     "cli",
 ]
