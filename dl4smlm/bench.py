@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 import torch
 from tifffile import TiffWriter
+from torch import nn
 
 from .camera import Camera
 from .core import set_seed
@@ -50,18 +51,25 @@ def shortest(
 # %% ../nbs/23h_bench.ipynb #fccd2150
 def measure_limits(
     device:str|torch.device="cpu", # The device to measure
-    side:int=1024, # Side of the matrices
+    side:int=1024, # Side of the matrices; the convolution has a quarter as many channels
     rounds:int=10, # How often to try
     clock:Callable=time.perf_counter, # Which clock to use
 ) -> dict[str, float]: # Billion multiply-adds a second in float32 and in bfloat16, and GB/s to memory and back
-    "Measure how fast a device can multiply matrices and copy memory."
+    "Measure how fast a device can multiply and add, and copy memory."
     wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    a = {dtype: torch.randn(side, side, device=device).to(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    large = torch.empty(2**25, device=device).fill_(1)
+    large, limits = torch.empty(2**25, device=device).fill_(1), {}
     copy = torch.empty_like(large)
-    ways = {str(dtype)[6:]: lambda x=x: (x @ x, wait()) for dtype, x in a.items()}
-    took = shortest(ways | {"memory": lambda: (copy.copy_(large), wait())}, rounds, clock)
-    return {name: side**3/took[name]/1e9 for name in ways} | {"memory": 2*large.nbytes/took["memory"]/1e9}
+    for name in ("float32", "bfloat16"):
+        how = {"device": device, "dtype": getattr(torch, name)}
+        wide = nn.Conv2d(side//4, side//4, 3, padding=1, **how).to(memory_format=torch.channels_last)
+        matrix, image = torch.ones(side, side, **how), torch.ones(1, side//4, 48, 48, **how)
+        image = image.to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            took = shortest({"product": lambda: (matrix @ matrix, wait()),  # noqa: B023 (called at once)
+                             "convolution": lambda: (wide(image), wait())}, rounds, clock)  # noqa: B023
+        limits[name] = max(side**3/took["product"], 9*(side//4)**2*48**2/took["convolution"])/1e9
+    took = shortest({"memory": lambda: (copy.copy_(large), wait())}, rounds, clock)
+    return limits | {"memory": 2*large.nbytes/took["memory"]/1e9}
 
 # %% ../nbs/23h_bench.ipynb #d1343a98
 def write_movie(
