@@ -76,7 +76,7 @@ def _agree(folder, job, resume):
     if not path.exists(): return
     try: before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError: before = {}
-    differ = [name for name in {**job, **before} if job.get(name) != before.get(name)]
+    differ = [f"{name} ({before.get(name)})" for name in {**job, **before} if job.get(name) != before.get(name)]
     if differ: raise ValueError(f"{folder} holds an unfinished job with another {', '.join(differ)}: "
                                 "delete it to begin anew, or ask for what was asked for before")
     if not resume: raise ValueError(f"{folder} holds this job, unfinished: resume it (--resume), or delete the folder")

@@ -284,6 +284,7 @@ def _reconstruct(
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
     precision: Annotated[str, _option("Precision inside the network: float32, or bfloat16 for speed.")] = "float32",
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.")] = False,
+    threads: Annotated[int | None, _option("Threads of the processor: as many, the same last digit.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -293,6 +294,7 @@ def _reconstruct(
     Writes reconstruction.tif and localizations.csv. What is done is kept beside them until the end, so that an
     interrupted run can go on with --resume. Started by torchrun or accelerate launch, the processes share the movie."""
     smlm.set_seed(seed)
+    if threads is not None: _set_threads(threads)
     part = smlm.free_folder(out, overwrite).resolve().with_name(f".{out.resolve().name}.part")
     with smlm.open_movie(movie) as stack:
         net = smlm.from_pretrained(model)
@@ -308,6 +310,11 @@ def _reconstruct(
     print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {out}\n{_pace(density)}")
 
 # %% ../nbs/26_cli.ipynb #3f461df4
+def _set_threads(threads):
+    if threads < 1: raise ValueError(f"--threads must be at least 1, got {threads}")
+    import torch
+    torch.set_num_threads(threads)
+
 def _write_reconstruction(out, overwrite, density, found):
     with smlm.new_folder(out, overwrite) as folder:
         smlm.save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)

@@ -293,7 +293,8 @@ def reconstruct(
     r, (total, height, width) = model.upscale, movie.shape
     radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, max(16, 2**20//(height*width))
     job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
-                    keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes)
+                    keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes,
+                    threads=torch.get_num_threads())
     if folder: find_process(device)
     scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
     with keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:

@@ -128,7 +128,7 @@ def test_killed_resumed_and_not_mistaken_for_another(job, tmp_path):
     other = tmp_path / "other.tif"
     tifffile.imwrite(other, tifffile.imread(job / "movie.tif")[::-1])
     assert "another movie" in complaint(run(job, out, "--resume", movie=other))
-    assert "another floor, precision" in complaint(run(job, out, "--resume", "--threshold", "0.03",
+    assert "another floor (0.02), precision (float32)" in complaint(run(job, out, "--resume", "--threshold", "0.03",
                                                        "--precision", "bfloat16"))
     assert len(kept(out)) == before
     assert run(job, out, "--resume").returncode == 0
