@@ -44,6 +44,9 @@ _MODULES = {
               "save_pretrained shipped_models",
     "distill": "distill teacher_errors",
     "compare": "Contest compare map_scores show_contest show_map show_scores",
+    "views": "blend describe_axes draw_pictures show_agreement show_errors show_histories show_models show_outcomes "
+             "show_values",
+    "player": "MoviePlayer contact_sheet lightness show_colour_maps",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -38,7 +38,8 @@ def scale_bar(
     label = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm/1000:g} µm"
     end = right - 0.05*(right - left)
     start = end - length_nm/pixel_nm
-    where, edge = ax.get_xaxis_transform(), [patheffects.withStroke(linewidth=4, foreground="black", alpha=0.4)]
+    where, rim = ax.get_xaxis_transform(), "white" if color == "black" else "black"
+    edge = [patheffects.withStroke(linewidth=4, foreground=rim, alpha=0.4)]
     ax.add_artist(Line2D([start, end], [0.06, 0.06], transform=where, color=color, linewidth=3, solid_capstyle="butt",
                          path_effects=edge))
     ax.text((start + end)/2, 0.085, label, transform=where, color=color, size=8, ha="center", va="bottom",
