@@ -138,7 +138,7 @@ def show_agreement(
     for ax, (label, picture) in zip(axes[0], pictures.items()):
         ax.imshow(blend(picture, true, white))
         ax.set(xticks=[], yticks=[])
-        ax.set_title(f"{label} magenta, truth green", size=10)
+        ax.set_title(f"{label} (magenta)", size=10)
         scale_bar(ax, pixel_nm)
     return axes[0]
 
@@ -155,8 +155,7 @@ def show_outcomes(
     size:float=3.6, # Width of the picture in inches
 ): # The axes, with a legend
     "Mark on an image which molecules were found, missed and invented."
-    ax = image if hasattr(image, "add_line") else show_images(image, pixel_nm=pixel_nm, cmap="gray", vmin=None,
-                                                              size=size)[0]
+    ax = image if hasattr(image, "add_line") else _grey(np.asarray(image), pixel_nm, size)
     if frame is not None: found, truth = (table[table["frame"] == frame] for table in (found, truth))
     table = outcomes(found, truth, radius_nm)
     x, y, dx, dy = (table[name].to_numpy(dtype=float)/pixel_nm for name in ("x_nm", "y_nm", "dx_nm", "dy_nm"))
@@ -169,8 +168,15 @@ def show_outcomes(
         ax.add_line(Line2D(x[rows] - 0.5, y[rows] - 0.5, linestyle="none", marker=marker, markersize=8,
                            markeredgecolor=color, markerfacecolor="none", markeredgewidth=1.5,
                            label=f"{rows.sum()} {name}"))
-    ax.legend(handles=ax.lines[-3:], loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False)
+    ax.legend(handles=ax.lines[-3:], loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False,
+              fontsize=9, columnspacing=1, handletextpad=0.1)
     return ax
+
+def _grey(image, pixel_nm, size):
+    _, ax = plt.subplots(figsize=(size, size*image.shape[0]/image.shape[1] + 0.4), layout="constrained")
+    ax.imshow(image, cmap="gray")
+    ax.set(xticks=[], yticks=[])
+    return scale_bar(ax, pixel_nm)
 
 # %% ../nbs/25c_views.ipynb #963f8fc8
 def show_values(
@@ -217,7 +223,7 @@ def show_histories(
     if np.nanmin(values) > 0 and np.nanmax(values) > 10*np.nanmin(values): ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel="loss (validation full, training dashed)")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(frameon=False, fontsize=9)
+    ax.legend(fontsize=9, edgecolor="none")
     return ax
 
 # %% ../nbs/25c_views.ipynb #32358b92
