@@ -8,6 +8,7 @@ from types import ModuleType as _Module
 # Names are looked up in their modules when they are first used, so that `import dl4smlm` does not wait for torch.
 _MODULES = {
     "core": "check_emitters free_folder make_emitters make_generator new_folder pick_device set_seed",
+    "exercises": "check_answer is_right",
     "viz": "show_emitters show_frame show_history show_images show_reconstruction",
     "psf": "AstigmaticPSF GaussianPSF MeasuredPSF",
     "camera": "Camera CmosMap emccd_camera expose ideal_camera list_cameras make_camera scmos_camera to_photons",

@@ -6,7 +6,7 @@ import pytest
 from project import PACKAGE, modules
 
 RANKS = [
-    "core losses metrics layers parallel strangers",
+    "core exercises losses metrics layers parallel strangers",
     "checkpoint weighted heatmap tiff thunderstorm",
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
