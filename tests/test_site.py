@@ -15,7 +15,8 @@ from project import NBS, ROOT, notebooks, read, settings
 
 PAGES = {path.relative_to(NBS).as_posix(): path for path in notebooks()}
 BOOK = [name for name in PAGES if re.match(r"\d", name)]
-NOTHING_TO_SEE = {  # pages about files, memory and processes
+NOTHING_TO_SEE = {  # pages about files, memory, processes and answers
+    "00b_exercises.ipynb",
     "05b_strangers.ipynb", "05c_tiff.ipynb", "06c_formats.ipynb", "06d_containers.ipynb", "10b_checkpoint.ipynb",
     "10c_parallel.ipynb", "22g_blocks.ipynb", "22h_pipeline.ipynb", "24_bundle.ipynb", "26_cli.ipynb"}
 FOREIGN = {"safe_load", "to_hdf", "XResolution", "InstanceNorm2d", "img_10", "cell_1"}  # names of others, in prose only
