@@ -44,6 +44,7 @@ _MODULES = {
     "bundle": "describe_card from_pretrained load_card load_model push_to_hub save_model "
               "save_pretrained shipped_models",
     "distill": "distill teacher_errors",
+    "recipes": "recipe_stream train_recipe",
     "compare": "Contest compare map_scores show_contest show_map show_scores",
     "views": "blend describe_axes draw_pictures show_agreement show_errors show_histories show_models show_outcomes "
              "show_values",

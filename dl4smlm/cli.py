@@ -71,16 +71,18 @@ def _stop(message):
 @app.command("demo")
 def _demo(
     out: Out = Path("demo"),
+    train: Annotated[bool, _option("Train a small network from nothing, in place of the one that comes along.",
+                                   "--train")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
-    """Film, train, reconstruct and score: start here.
+    """Film, reconstruct and score: start here.
 
-    All is simulated, and takes about two minutes on two CPU cores. Writes movie.tif, truth.csv, reconstruction.tif,
-    localizations.csv, figure.png, scores.json and the trained network in model/."""
+    All is simulated, and takes about half a minute on two CPU cores, with --train about two. Writes movie.tif,
+    truth.csv, reconstruction.tif, localizations.csv, figure.png, scores.json and, with --train, the model."""
 
-    scores = smlm.run_demo(out, seed=seed, device=device, overwrite=overwrite)
+    scores = smlm.run_demo(out, train, seed=seed, device=device, overwrite=overwrite)
     print(f"""
                  found here   widefield
 NMSE, %          {scores['nmse']:10.1f}  {scores['nmse_widefield']:10.1f}   0 is perfect
@@ -273,12 +275,58 @@ def _keep_run(out, settings, resume):
     return folder
 
 # %% ../nbs/26_cli.ipynb #bb3cd86e
+@app.command("recipe")
+def _recipe(
+    out: Out,
+    network: Annotated[str, _option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
+    steps: Annotated[int, _option("Steps of 16 frames of 32 x 32 pixels.")] = 9600,
+    upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
+    resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
+    seed: Seed = 0,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+):
+    """Train a network on endless simulated movies, for many microscopes.
+
+    Writes a model bundle with threshold and calibration. The run is kept in DIR-unfinished until it is through."""
+
+    settings = {"network": network, "steps": str(steps), "upscale": str(upscale), "seed": str(seed)}
+    smlm.create_model(network, upscale)  # refuses what cannot be made, before a folder is
+    smlm.free_folder(out, overwrite)
+    unfinished = _keep_run(out, settings, resume)
+    scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, overwrite=overwrite)
+    shutil.rmtree(unfinished)
+    print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
+
+# %% ../nbs/26_cli.ipynb #9af8f46b
+_Counts = Annotated[tuple[float, float] | None, _option(
+    "Your camera, if it is not that of the training: counts in the dark, and counts per photon.")]
+_Match = Annotated[Path | None, _option("The same, measured: settings.json of `dl4smlm match`.")]
+
+def _input(net, name, camera, match):
+    "Say how counts become network input: from the camera, from what `match` found, or as in the training."
+    if camera and match: raise ValueError("give either --camera or --match, which both say what the camera does")
+    if match:
+        try: found = json.loads(match.read_text(encoding="utf-8"))["camera"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{match} is not what `dl4smlm match` writes: {error}") from None
+        maker = smlm.Camera(**{key: value for key, value in found.items() if key != "maps"})
+        camera = maker.offset_counts, maker.counts_per_photon
+    if camera: return smlm.Normalise(camera[0], 100*camera[1])
+    if str(name) in smlm.shipped_models():
+        _warn(f"the network counts photons, and takes your camera for one of {net.normalise.offset_counts:g} counts in "
+              f"the dark and {net.normalise.scale_counts/100:g} a photon: pass --camera or --match if it is not")
+    return net.normalise
+
+# %% ../nbs/26_cli.ipynb #06a58515
 @app.command("reconstruct")
 def _reconstruct(
     movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
     model: Annotated[Path, _option("A model bundle: the folder that `dl4smlm train` made, or its name.")],
     out: Out,
     pixel_nm: PixelNm = None,
+    camera: _Counts = None,
+    match: _Match = None,
     threshold: Annotated[float | None, _option("Least confidence of a molecule; else the network's, or 0.2.")] = None,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
@@ -300,8 +348,8 @@ def _reconstruct(
         net = smlm.from_pretrained(model)
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
         if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
-        density = smlm.reconstruct(net, stack, pixel_nm=pixel_nm, floor=threshold, radius_nm=radius_nm, device=device,
-                                   keep_frames=keep_frames, precision=precision, folder=part, resume=resume)
+        density = smlm.reconstruct(net, stack, _input(net, model, camera, match), pixel_nm, threshold, radius_nm,
+                                   keep_frames, precision=precision, device=device, folder=part, resume=resume)
     found = smlm.localize(density, threshold=threshold)
     if smlm.find_process(device)[0]: return  # the first process writes
     try: _write_reconstruction(out, overwrite, density, found)
