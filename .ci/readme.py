@@ -22,5 +22,5 @@ cells = json.loads((ROOT / "nbs" / "index.ipynb").read_text(encoding="utf-8"))["
 parts = [part for cell in cells for part in blocks(cell) if part]
 title, _, rest = [*re.split(r"\n+", parts[0], maxsplit=2), "", ""][:3]  # the subtitle is the site's
 text = "\n\n".join(part for part in [title, NOTICE, rest, *parts[1:]] if part)
-text = re.sub(r"\]\((?!https?:|#)", "](nbs/", text)
+text = re.sub(r"(\]\(|src=\")(?!https?:|#)", r"\1nbs/", text)
 (ROOT / "README.md").write_text(text + "\n", encoding="utf-8")

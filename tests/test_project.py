@@ -16,8 +16,8 @@ PRIVATE = re.compile(r"(?<![\w.:*])/(home|root|opt|work|mnt|Users)/|[A-Z]:\\\\?U
 
 
 def words(text):
-    "The words of a text in order, whatever stands between them; where links lead is left out."
-    return re.findall(r"\w+", re.sub(r"\]\([^)]*\)", "]", text))
+    "The words of a text in order, whatever stands between them; where links lead and pictures lie is left out."
+    return re.findall(r"\w+", re.sub(r"\]\([^)]*\)|src=\"[^\"]*\"", "]", text))
 
 
 def test_readme_is_made_from_the_index_notebook():
