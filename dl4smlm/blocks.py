@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import new_file
+from .core import new_file, pick_device
 
 # %% ../nbs/22g_blocks.ipynb #90f7ee79
 UNIT = 2.**-30 # Emitters in one count of the sum
@@ -43,12 +43,12 @@ def to_emitters(
 
 # %% ../nbs/22g_blocks.ipynb #f5dfaef2
 def find_process(
-    device:str="auto", # "cpu" for processes that do not use a GPU
+    device:str="auto", # Where the processes compute
 ) -> tuple[int, int]: # Number of this process from 0, and how many there are
     "Tell which of several processes this one is; join the others if a launcher started them."
     if int(os.environ.get("WORLD_SIZE", 1)) < 2: return 0, 1
     from accelerate import PartialState
-    state = PartialState(cpu=str(device) == "cpu", timeout=timedelta(days=7))
+    state = PartialState(cpu=pick_device(device).type == "cpu", timeout=timedelta(days=7))
     return state.process_index, state.num_processes
 
 def wait_all():

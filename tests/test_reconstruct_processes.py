@@ -95,6 +95,14 @@ def test_two_processes_give_the_same(job, tmp_path, launch):
     assert same(job, tmp_path / "out")
 
 
+def test_processes_know_each_other_without_being_told_the_device(tmp_path):
+    "On a machine without a GPU, `auto` is the processor, and there are two processes and not twice the first one."
+    (tmp_path / "who.py").write_text("import dl4smlm; print(dl4smlm.find_process())", encoding="utf-8")
+    done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                           str(tmp_path / "who.py")], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert sorted(done.stdout.split("\n")) == ["", "(0, 2)", "(1, 2)"], done.stdout + done.stderr[-2000:]
+
+
 def until_kept(process, out, blocks):
     "Wait until so many blocks are kept."
     end = time.time() + 120
