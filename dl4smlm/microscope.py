@@ -300,6 +300,16 @@ def _read_noise(runs, tables, seen, block, camera, trust=0.15):
 
 def _standard_error(values): return float(np.std(values, ddof=1)/math.sqrt(len(values)))
 
+def _errors(values, parts, seen, read, read_error, movies=3, trust=0.02):
+    "Standard errors: of the fifths of a movie, of its correction, of the read noise, and what no slope is better than."
+    errors = {name: _standard_error([part[name] for part in parts])*math.sqrt(1 + 1/movies) for name in values}
+    for name in ("electrons_per_count", "photons"): errors[name] = math.hypot(errors[name], trust*values[name])
+    end = trust*(seen["dark"] - values["offset_counts"])
+    errors["offset_counts"] = math.hypot(errors["offset_counts"], read_error/seen["slope"], end)
+    errors["background"] = math.hypot(errors["background"], 2*trust*values["background"])
+    errors["read_noise_e"] = values["read_noise_e"]*read_error/(2*read + 1e-9)
+    return errors
+
 # %% ../nbs/08c_microscope.ipynb #03f651c6
 def _doubts(seen, values, errors, frames, block, camera):
     apart = np.array([math.dist(*pair) for pair in _pairs()])
@@ -312,6 +322,9 @@ def _doubts(seen, values, errors, frames, block, camera):
     for name in ("photons", "density", "electrons_per_count", "sigma_nm"):
         share = errors[name]/max(values[name], 1e-9)
         if not share < 0.25: yield f"{name} is uncertain by {share:.0%}" if share < 1 else f"{name} cannot be told"
+    if errors["offset_counts"] > 2:
+        yield (f"offset_counts is uncertain by {errors['offset_counts']:.1f}, and background by "
+               f"{errors['background']:.1f} photons: take the offset from a dark movie")
     if values["sigma_nm"] < 0.75*camera.pixel_nm:
         yield "spots are narrower than 0.75 pixels: gain, offset and what follows from them are rough"
     if misfit > 0.06*together(0, seen["second"], seen["width_px"]):
@@ -348,10 +361,7 @@ def match_microscope(
     parts, tables = zip(*(_measure(run, block) for run in runs))
     read, read_error = _read_noise(runs, tables, seen, block, camera)
     values = _interpret(_correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed), camera, read)
-    spread = [_interpret(part, camera, read) for part in parts]
-    errors = {name: _standard_error([one[name] for one in spread]) for name in values}
-    errors["offset_counts"] = math.hypot(errors["offset_counts"], read_error/seen["slope"])
-    errors["read_noise_e"] = values["read_noise_e"]*read_error/(2*read + 1e-9)
+    errors = _errors(values, [_interpret(part, camera, read) for part in parts], seen, read, read_error)
     return _microscope(values, camera, errors, _doubts(seen, values, errors, frames, block, camera))
 
 # %% ../nbs/08c_microscope.ipynb #06fe7bbb

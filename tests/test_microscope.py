@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dl4smlm.camera import Camera, emccd_camera, scmos_camera
+from dl4smlm.camera import Camera, emccd_camera, make_camera, scmos_camera
 from dl4smlm.io import open_movie
 from dl4smlm.microscope import match_microscope
 from dl4smlm.psf import GaussianPSF
@@ -31,6 +31,40 @@ def test_settings_of_a_simulated_movie_are_found(density, camera, sigma_nm, phot
     assert found.photons == pytest.approx(truth["photons"].mean(), rel=0.15)
     assert found.density == pytest.approx(len(truth) / (movie.size * camera.pixel_nm**2 / 1e6), rel=0.25)
     assert found.background == pytest.approx(background, abs=2)
+
+
+# name of a camera, background in photons, density per µm², seed; then whether the offset must be told to two counts
+OFFSETS = [("scmos", 10, 0.3, 0, True), ("scmos", 10, 2, 1, True), ("scmos-frontlit", 10, 1, 2, True),
+           ("cmos-12bit", 10, 1, 3, True), ("challenge", 3, 0.5, 4, True), ("challenge", 100, 1, 5, False),
+           ("emccd", 10, 0.3, 1, False), ("emccd", 10, 2, 2, False), ("emccd", 100, 0.3, 0, False),
+           ("scmos", 100, 1, 4, False)]
+
+
+@pytest.fixture(scope="module")
+def offsets():
+    "What was missed, what was stated, and whether there was a doubt, for each of `OFFSETS`."
+    rows = []
+    for name, background, density, seed, _ in OFFSETS:
+        camera, sigma_nm = make_camera(name, 120), 150
+        movie, _ = simulate(400, density, 80, camera, GaussianPSF(sigma_nm), (800, 2500), background, seed=100 + seed)
+        movie = movie[:, 8:-8, 8:-8]  # molecules beyond the border shine in, as in a real movie
+        found = match_microscope(movie, dataclasses.replace(camera, offset_counts=0, electrons_per_count=1.0))
+        doubted = any("offset" in doubt for doubt in found.doubts)
+        rows.append((found.camera.offset_counts - camera.offset_counts, found.errors["offset_counts"], doubted))
+    return rows
+
+
+@pytest.mark.parametrize("number", range(len(OFFSETS)))
+def test_an_offset_is_right_or_in_doubt(offsets, number):
+    missed, stated, doubted = offsets[number]
+    assert abs(missed) <= 2 or doubted
+    assert doubted == (stated > 2)
+    if OFFSETS[number][-1]: assert not doubted  # an ordinary camera
+
+
+def test_stated_errors_of_the_offset_are_honest(offsets):
+    ratio = np.array([missed/stated for missed, stated, _ in offsets])
+    assert 0.2 < np.sqrt(np.mean(ratio**2)) < 1.3 and np.abs(ratio).max() < 3
 
 
 def test_a_fixed_pattern_of_offsets_does_not_count_as_blinking():
