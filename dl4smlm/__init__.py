@@ -45,7 +45,7 @@ _MODULES = {
               "save_pretrained shipped_models",
     "distill": "distill teacher_errors",
     "recipes": "recipe_stream train_recipe",
-    "compare": "Contest compare map_scores show_contest show_map show_scores",
+    "compare": "Contest compare lone_bounds map_scores show_contest show_map show_scores",
     "views": "blend describe_axes draw_pictures show_agreement show_errors show_histories show_models show_outcomes "
              "show_values",
     "player": "MoviePlayer contact_sheet lightness show_colour_maps",

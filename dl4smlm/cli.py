@@ -113,7 +113,8 @@ def _simulate(
     blinking: Blinking = None,
     photons: Annotated[tuple[float, float], _option("Photons of an emitter in a frame: two numbers.")] = (1000., 3000.),
     brightness: Annotated[str, _option("What --photons are: range (its ends), normal (mean, standard deviation), "
-                                       "lognormal (mean, spread of the logarithm).")] = "range",
+                                       "lognormal (mean, spread of the logarithm), exponential (mean, "
+                                       "twice).")] = "range",
     psf: Annotated[str, _option("gaussian, astigmatic (depth by shape), or a TIFF stack of a bead.")] = "gaussian",
     sigma_nm: Annotated[float, _option("Width of the PSF: standard deviation in nm.")] = 110.,
     sigma_spread: Annotated[float, _option("How the widths of spots scatter, as a share of the width.")] = 0.,
@@ -174,8 +175,13 @@ def _psf(values):
     return _pick("PSF (or no TIFF of that name)", values.psf, kinds)(values.sigma_nm)
 
 def _photons(values):
-    return _pick("brightness", values.brightness, {"range": values.photons, "normal": smlm.Normal(*values.photons),
-                                                   "lognormal": smlm.LogNormal(*values.photons)})
+    first, second = values.photons
+    if values.brightness == "exponential" and first != second:
+        raise ValueError("the standard deviation of exponential brightness is its mean, so --photons needs the same "
+                         f"number twice, got {first:g} {second:g}")
+    return _pick("brightness", values.brightness, {
+        "range": values.photons, "normal": smlm.Normal(first, second), "lognormal": smlm.LogNormal(first, second),
+        "exponential": smlm.Exponential(first)})
 
 def _structure(values, field_nm):
     name = "filaments" if values.filaments else values.structure
@@ -515,7 +521,8 @@ def _compare(
     minutes: Annotated[float | None, _option("Train each for about so long instead.")] = None,
     batches: Annotated[int, _option("Batches of 16 frames in an epoch.")] = 100,
     size_px: Annotated[int, _option("Height and width of a training frame in camera pixels.")] = 24,
-    lr: Annotated[float, _option("Highest learning rate.")] = 1e-3,
+    lr: Annotated[str, _option("Highest learning rate, or some by name: 1e-3,srcnn=3e-3.")] = "1e-3",
+    precision: Annotated[str, _option("Numbers inside the networks: float32, bfloat16 or float16.")] = "float32",
     seeds: Annotated[int, _option("How often each is trained, each time from other weights.")] = 1,
     density: Annotated[tuple[float, float], _option("Emitters per µm² in training: both ends of a range.")] = (0.2, 6.),
     photons: Annotated[tuple[float, float], _option("Photons of an emitter: both ends of a range.")] = (500., 5000.),
@@ -524,28 +531,33 @@ def _compare(
     movie: Annotated[Path | None, _option("Movie to judge by; without it, one is simulated.")] = None,
     truth: Annotated[Path | None, _option("Where the emitters of that movie are: a table.")] = None,
     pixel_nm: PixelNm = None,
+    atlas: Annotated[bool, _option("Judge each over a grid of densities and photons too.")] = True,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """Train networks with one budget and judge them on one movie.
 
-    Writes table.csv, summary.txt, history.csv, contest.png, scores.png, and the networks in models/."""
+    They learn from molecules of which half are anywhere and half on filaments. Writes table.csv, summary.txt,
+    history.csv, contest.png, scores.png, errors.png, atlas.csv and atlas.png, and the networks in models/."""
 
     if (movie is None) != (truth is None): raise ValueError("give --movie and --truth together, or neither")
     names = smlm.list_models() if networks == "all" else [name for name in networks.split(",") if name]
+    rates, trained = _rates(lr, names), _name_bundles(bundle or [])
     with smlm.new_folder(out, overwrite) as folder:
         test = _test_movie(movie, truth, pixel_nm, camera, photons, background, seed)
-        told = smlm.make_camera(camera, test[2])
+        told, level = smlm.make_camera(camera, test[2]), sum(background)/2
         ranges = {"density": density, "photons": photons, "background": background}
-        scene = ranges | {"upscale": upscale, "size_px": size_px, "camera": told, "device": device}
-        train = smlm.LiveSimulation(batches=batches, seed=seed, **scene)
-        valid = smlm.LiveSimulation(batches=max(4, batches//5), seed=seed + 1, fresh=False, **scene)
-        tune = smlm.simulate(100, sum(density)/2, 48, told, photons=photons, seed=seed + 2)
-        trained, many = _name_bundles(bundle or []), range(seed, seed + seeds)
-        contest = smlm.compare(names, train, valid, test[:2], tune, trained, upscale, epochs, minutes, lr, many,
-                               device=device)
+        scene = {"upscale": upscale, "size_px": size_px, "camera": told, "device": device,
+                 "structure": (smlm.Uniform(), smlm.Filaments)}
+        train = smlm.LiveSimulation(batches=batches, seed=seed, **ranges, **scene)
+        valid = smlm.LiveSimulation(batches=max(4, batches//5), seed=seed + 1, fresh=False, **ranges, **scene)
+        tune = smlm.simulate(100, sum(density)/2, 48, told, photons=photons, background=level, seed=seed + 2)
+        bound = None if movie else smlm.lone_bounds(test[1], level, told)
+        contest = smlm.compare(names, train, valid, test[:2], tune, trained, upscale, epochs, minutes, rates,
+                               range(seed, seed + seeds), device=device, precision=precision, bound_nm=bound)
         _write_contest(folder, contest)
+        if atlas: _write_atlas(folder, smlm.map_scores(contest.models, camera=told, background=level, device=device))
     print(contest.summary().T.to_string())
 
 # %% ../nbs/26_cli.ipynb #4e770df0
@@ -568,10 +580,24 @@ def _write_contest(folder, contest):
     contest.table.to_csv(folder/"table.csv")
     contest.history.to_csv(folder/"history.csv", index=False)
     (folder/"summary.txt").write_text(contest.summary().T.to_string() + "\n", encoding="utf-8")
-    for name, axes in {"contest": smlm.show_contest(contest), "scores": smlm.show_scores(contest)}.items():
-        _save_figure(axes, folder/f"{name}.png")
+    figures = {"contest": smlm.show_contest(contest), "scores": smlm.show_scores(contest),
+               "errors": smlm.show_scores(contest, "rmse_nm")}
+    for name, axes in figures.items(): _save_figure(axes, folder/f"{name}.png")
     for name, model in contest.models.items():
         smlm.save_pretrained(model, folder/"models"/re.sub(r"[^\w.-]+", "-", name).strip("-"))
+
+def _write_atlas(folder, table):
+    table.to_csv(folder/"atlas.csv", index=False)
+    _save_figure(smlm.show_map(table), folder/"atlas.png")
+
+def _rates(text, names):
+    try: rates = {name: float(rate) for name, _, rate in (part.rpartition("=") for part in text.split(","))}
+    except ValueError: raise ValueError(f"--lr must be like 1e-3 or 1e-3,srcnn=3e-3, got {text!r}") from None
+    if unknown := set(rates) - {"", *names}: raise ValueError(f"--lr names {', '.join(sorted(unknown))}, and the "
+                                                               f"networks are {', '.join(names)}")
+    if "" not in rates and (missing := set(names) - set(rates)):
+        raise ValueError(f"--lr has no rate for {', '.join(sorted(missing))}: begin it with one for all, 1e-3,...")
+    return {name: rates.get(name, rates.get("")) for name in names}
 
 # %% ../nbs/26_cli.ipynb #cb38e1f2
 @app.command("convert")

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'Verdict', 'judge', 'score_groups', 'bootstrap', 'epochs_in', 'Contest', 'interval', 'compare',
-           'show_contest', 'show_scores', 'map_scores', 'show_map']
+           'show_contest', 'show_scores', 'lone_bounds', 'map_scores', 'show_map']
 
 # %% ../nbs/25b_compare.ipynb #7a292bec
 import copy
@@ -119,6 +119,7 @@ def epochs_in(
     train:Iterable, # Batches (frames, targets), as many as `len` says
     loss:Callable, # Of prediction and target
     device:str="auto", # Where to train
+    precision:str="float32", # Numbers inside the network: "float32", "bfloat16" or "float16"
 ) -> int: # Epochs that take about this long, at least one
     "Say how often a network can go through its data in a given time, by timing three steps."
     place = pick_device(device)
@@ -126,7 +127,7 @@ def epochs_in(
     times = []
     for _ in range(4):
         begin = time.perf_counter()
-        compute_loss(model, loss.to(place), x, y, place).backward()
+        compute_loss(model, loss.to(place), x, y, place, precision).backward()
         if place.type == "cuda": torch.cuda.synchronize()
         times.append(time.perf_counter() - begin)
     return max(1, int(60*minutes/(min(times[1:])*len(train))))
@@ -147,10 +148,10 @@ def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
-def _train(model, train, valid, epochs, lr, loss, seed, device, progress):
+def _train(model, train, valid, epochs, lr, loss, seed, device, precision, progress):
     clock = _Clock()
     set_seed(seed)
-    learner = Learner(model, train, valid, loss, lr, device, callbacks=[clock])
+    learner = Learner(model, train, valid, loss, lr, device, precision, callbacks=[clock])
     history = learner.fit(epochs, progress).reset_index()
     return history.assign(seconds=clock.seconds[:len(history)])
 
@@ -164,6 +165,7 @@ class Contest:
     verdicts:dict[str, Verdict] # What it made of the test movie
     movie:np.ndarray # Test movie, counts, (T, H, W)
     truth:pd.DataFrame # Its emitters
+    bound_nm:np.ndarray|None=None # Smallest error of each, as of `position_bound`; None if nobody knows
 
     def summary(self) -> pd.DataFrame: # One row a network, ready to be read
         "Write each score with its interval."
@@ -206,6 +208,8 @@ def compare(
     device:str="auto", # Where to compute
     draws:int=200, # Draws for the intervals
     progress:bool=True, # Show progress bars
+    precision:str="float32", # Numbers inside the networks in training: "float32", "bfloat16" or "float16"
+    bound_nm:np.ndarray|None=None, # Smallest error of each emitter of `test`, for the figures; None if unknown
 ) -> Contest: # Table, training histories, networks and their answers
     "Train networks on the same data with the same budget, and judge them on the same movie."
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
@@ -216,8 +220,8 @@ def compare(
         rate, judged = lr[label] if isinstance(lr, Mapping) else lr, []
         for seed in seeds:
             model = _make(recipe, upscale, seed)
-            rounds = epochs if minutes is None else epochs_in(minutes, model, train, loss, device)
-            history = _train(model, train, valid, rounds, rate, loss, seed, device, progress)
+            rounds = epochs if minutes is None else epochs_in(minutes, model, train, loss, device, precision)
+            history = _train(model, train, valid, rounds, rate, loss, seed, device, precision, progress)
             past.append(history.assign(network=label, seed=seed))
             judged.append(_judge_fairly(model, tune, test, device))
             first.setdefault(label, model)
@@ -226,7 +230,7 @@ def compare(
         verdicts[label] = judge(model, *test, device=device)
         rows[label] = _row([verdicts[label]], draws) | {"epochs": 0}
     history = pd.concat([pd.DataFrame(columns=["network"]), *past])
-    return Contest(pd.DataFrame(rows).T.rename_axis("network"), history, first | trained, verdicts, *test)
+    return Contest(pd.DataFrame(rows).T.rename_axis("network"), history, first | trained, verdicts, *test, bound_nm)
 
 # %% ../nbs/25b_compare.ipynb #31d33b84
 def _judge_fairly(model, tune, test, device):
@@ -281,11 +285,12 @@ def show_contest(
 def show_scores(
     contest:Contest, # What `compare` returned
     score:str="jaccard", # Which score to draw: jaccard, precision, recall, rmse_nm or efficiency
-) -> np.ndarray: # Four axes: by density, recall by photons, against time per frame, and the training
-    "Draw a score against density, photons and time, and the course of the training."
+) -> np.ndarray: # Four axes: by density, by photons (recall or rmse_nm), against time per frame, and the training
+    "Draw a score against density, photons and time, and the course of the training; of rmse_nm, with the bound."
     _, axes = plt.subplots(1, 4, figsize=(13, 3.1), layout="constrained")
+    of_light = score if score in ("recall", "rmse_nm") else "recall"  # nobody knows the photons of an invention
     for k, (name, verdict) in enumerate(contest.verdicts.items()):
-        for ax, by, what in zip(axes, ("density", "photons"), (score, "recall")):
+        for ax, by, what in zip(axes, ("density", "photons"), (score, of_light)):
             curve = score_curve(verdict.found, contest.truth, by, _edges(contest.truth) if by == "density" else 6)
             ax.plot((curve["low"] + curve["high"])/2, curve[what], marker=".", color=f"C{k}", label=name)
         row = contest.table.loc[name]
@@ -293,9 +298,10 @@ def show_scores(
         axes[2].errorbar(row["ms_per_frame"], row[score], yerr=np.maximum(error, 0), fmt="o", color=f"C{k}", capsize=3)
         past = contest.history[contest.history["network"] == name]
         for _, run in past.groupby("seed"): axes[3].plot(run["seconds"], run["valid"], color=f"C{k}", marker=".")
+    if score == "rmse_nm" and contest.bound_nm is not None: _draw_bound(axes, contest)
     labels = ("emitters per µm² around", "photons", "ms per frame", "seconds of training")
     for ax, label in zip(axes, labels): ax.set(xlabel=label, ylabel=score)
-    axes[1].set(ylabel="recall")
+    axes[1].set(ylabel=of_light)
     axes[2].set_xscale("log")
     axes[2].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes[2].xaxis.set_major_formatter("{x:g}")
@@ -305,10 +311,33 @@ def show_scores(
     return axes
 
 # %% ../nbs/25b_compare.ipynb #a3c3c47d
+def _crowd(truth, near_nm=500.): return local_density(truth.assign(is_true=True), truth, near_nm)
+
 def _edges(truth, near_nm=500.):
     area = np.pi*(near_nm/1000)**2
-    most = round(local_density(truth.assign(is_true=True), truth, near_nm).max()*area)
+    most = round(_crowd(truth, near_nm).max()*area)
     return np.arange(0, most + 2, max(1, round(most/7)))/area - 0.5/area
+
+def _draw_bound(axes, contest):
+    for ax, value in zip(axes, (_crowd(contest.truth), contest.truth["photons"].to_numpy())):
+        middle = ax.lines[0].get_xdata()  # of the groups
+        group = np.abs(value[:, None] - middle).argmin(1)
+        size, square = (np.bincount(group, part, len(middle)) for part in (None, contest.bound_nm**2))
+        ax.plot(middle[size > 0], np.sqrt(square[size > 0]/size[size > 0]), color="0.4", ls="--", label="bound")
+    axes[2].axhline(np.sqrt((contest.bound_nm**2).mean()), color="0.4", ls="--")
+    for ax in axes[:3]: ax.set_ylim(bottom=0)
+
+def lone_bounds(
+    emitters:pd.DataFrame, # Emitters with photons
+    background:float=10., # Background photons per pixel
+    camera:Camera=Camera(), # The camera
+    psf:GaussianPSF=GaussianPSF(), # The point spread function
+) -> np.ndarray: # Smallest error (RMSE along x and y together) of each in nm, (n,)
+    "Give the Cramér-Rao bound of every emitter as if it were alone, by its photons."
+    photons = emitters["photons"].to_numpy(dtype=float)
+    known = np.geomspace(photons.min(), photons.max()*(1 + 1e-9), 24)
+    bound = position_bound(known, background, camera, psf)["rmse_nm"]
+    return np.exp(np.interp(np.log(photons), np.log(known), np.log(bound)))
 
 # %% ../nbs/25b_compare.ipynb #ff1a3340
 def map_scores(
