@@ -420,17 +420,20 @@ def _calibrate(
 ):
     """Learn what a network's numbers mean.
 
-    Writes the network as a new bundle that knows its threshold, probabilities and errors, and calibration.png,
-    which is drawn on this same movie: another one is the harder test."""
+    Learns from the first three quarters of the frames. Writes the network as a new bundle that knows its threshold,
+    probabilities and errors, and calibration.png, drawn on the last quarter, which nothing was learned from."""
 
     net, card, emitters = smlm.from_pretrained(model), smlm.load_card(model), smlm.read_localizations(truth)
     with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
-        smlm.pick_threshold(net, stack, emitters, device=device)
-        smlm.calibrate(net, stack, emitters, radius_nm, even, device)
+        cut = 3*len(stack)//4
+        frames, known = stack[:cut], emitters[emitters["frame"] < cut]
+        smlm.pick_threshold(net, frames, known, device=device)
+        smlm.calibrate(net, frames, known, radius_nm, even, device)
         smlm.save_pretrained(net, folder, scores=card["scores"], overwrite=True,
                              **card["notes"] | {"calibrated_on": movie.name})
-        found = smlm.localize(smlm.reconstruct(net, stack, device=device, progress=False))
-        _save_figure(smlm.show_calibration(found, emitters, radius_nm), folder/"calibration.png")
+        found = smlm.localize(smlm.reconstruct(net, stack[cut:], device=device, progress=False))
+        fresh = emitters[emitters["frame"] >= cut].assign(frame=lambda table: table["frame"] - cut)
+        _save_figure(smlm.show_calibration(found, fresh, radius_nm), folder/"calibration.png")
     print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
           f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, in {out}")
 
@@ -541,23 +544,30 @@ def _compare(
     They learn from molecules of which half are anywhere and half on filaments. Writes table.csv, summary.txt,
     history.csv, contest.png, scores.png, errors.png, atlas.csv and atlas.png, and the networks in models/."""
 
-    if (movie is None) != (truth is None): raise ValueError("give --movie and --truth together, or neither")
-    names = smlm.list_models() if networks == "all" else [name for name in networks.split(",") if name]
-    rates, trained = _rates(lr, names), _name_bundles(bundle or [])
-    with smlm.new_folder(out, overwrite) as folder:
-        test = _test_movie(movie, truth, pixel_nm, camera, photons, background, seed)
-        told, level = smlm.make_camera(camera, test[2]), sum(background)/2
-        ranges = {"density": density, "photons": photons, "background": background}
-        scene = {"upscale": upscale, "size_px": size_px, "camera": told, "device": device,
+    _contest(SimpleNamespace(**locals()))
+
+# %% ../nbs/26_cli.ipynb #0437b7a5
+def _contest(given):
+    if (given.movie is None) != (given.truth is None): raise ValueError("give --movie and --truth together, or neither")
+    names = smlm.list_models() if given.networks == "all" else [name for name in given.networks.split(",") if name]
+    rates, trained, seed, device = _rates(given.lr, names), _name_bundles(given.bundle or []), given.seed, given.device
+    with smlm.new_folder(given.out, given.overwrite) as folder:
+        movie, truth, pixel_nm = _test_movie(given)
+        told, level = smlm.make_camera(given.camera, pixel_nm), sum(given.background)/2
+        scene = {"density": given.density, "photons": given.photons, "background": given.background,
+                 "upscale": given.upscale, "size_px": given.size_px, "camera": told, "device": device,
                  "structure": (smlm.Uniform(), smlm.Filaments)}
-        train = smlm.LiveSimulation(batches=batches, seed=seed, **ranges, **scene)
-        valid = smlm.LiveSimulation(batches=max(4, batches//5), seed=seed + 1, fresh=False, **ranges, **scene)
-        tune = smlm.simulate(100, sum(density)/2, 48, told, photons=photons, background=level, seed=seed + 2)
-        bound = None if movie else smlm.lone_bounds(test[1], level, told)
-        contest = smlm.compare(names, train, valid, test[:2], tune, trained, upscale, epochs, minutes, rates,
-                               range(seed, seed + seeds), device=device, precision=precision, bound_nm=bound)
+        train = smlm.LiveSimulation(batches=given.batches, seed=seed, **scene)
+        valid = smlm.LiveSimulation(batches=max(4, given.batches//5), seed=seed + 1, fresh=False, **scene)
+        tune = smlm.simulate(100, sum(given.density)/2, 48, told, photons=given.photons, background=level,
+                             seed=seed + 2)
+        contest = smlm.compare(
+            names, train, valid, (movie, truth), tune, trained, given.upscale, given.epochs, given.minutes, rates,
+            range(seed, seed + given.seeds), device=device, precision=given.precision,
+            bound_nm=None if given.movie else smlm.lone_bounds(truth, level, told))
         _write_contest(folder, contest)
-        if atlas: _write_atlas(folder, smlm.map_scores(contest.models, camera=told, background=level, device=device))
+        if given.atlas:
+            _write_atlas(folder, smlm.map_scores(contest.models, camera=told, background=level, device=device))
     print(contest.summary().T.to_string())
 
 # %% ../nbs/26_cli.ipynb #4e770df0
@@ -566,14 +576,14 @@ def _name_bundles(paths):
     if len(set(names)) == len(names): return dict(zip(names, paths))
     return {path.as_posix(): path for path in paths}  # folders of the same name go by their whole path
 
-def _test_movie(movie, truth, pixel_nm, camera, photons, background, seed):
-    if movie is not None:
-        with smlm.open_movie(movie) as stack:
-            return stack[:], smlm.read_localizations(truth), _pixel_nm(pixel_nm, stack)
-    pixel_nm = pixel_nm or 100.
-    lines = smlm.Filaments(8, (64*pixel_nm,)*2, seed=seed)
-    made = smlm.simulate(200, 2., 64, smlm.make_camera(camera, pixel_nm), photons=photons, structure=lines,
-                         background=sum(background)/2, seed=seed + 3)
+def _test_movie(given):
+    if given.movie is not None:
+        with smlm.open_movie(given.movie) as stack:
+            return stack[:], smlm.read_localizations(given.truth), _pixel_nm(given.pixel_nm, stack)
+    pixel_nm = given.pixel_nm or 100.
+    lines = smlm.Filaments(8, (64*pixel_nm,)*2, seed=given.seed)
+    made = smlm.simulate(200, 2., 64, smlm.make_camera(given.camera, pixel_nm), photons=given.photons, structure=lines,
+                         background=sum(given.background)/2, seed=given.seed + 3)
     return *made, pixel_nm
 
 def _write_contest(folder, contest):

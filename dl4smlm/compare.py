@@ -368,14 +368,17 @@ def map_scores(
 def show_map(
     table:pd.DataFrame, # What `map_scores` returned
     score:str="jaccard", # Which score to draw; "rmse_nm" is drawn as a multiple of the bound
+    columns:int=3, # Networks in a row
 ) -> np.ndarray: # The axes, one for each network
     "Draw the atlas of each network: density to the right, photons upwards."
     names = list(dict.fromkeys(table["network"]))
     value = table["rmse_nm"]/table["bound_nm"] if score == "rmse_nm" else table[score]
     table, label = table.assign(value=value), "error / bound" if score == "rmse_nm" else score
     low, high = (1, value.max()) if score == "rmse_nm" else (min(0, value.min()), max(1, value.max()))
-    _, axes = plt.subplots(1, len(names), figsize=(3*len(names) + 0.8, 2.8), squeeze=False, layout="constrained")
-    for ax, name in zip(axes[0], names):
+    wide, tall = min(columns, len(names)), -(-len(names)//columns)
+    figure, axes = plt.subplots(tall, wide, figsize=(3*wide + 0.8, 2.8*tall), squeeze=False, layout="constrained")
+    for ax in axes.flat[len(names):]: ax.remove()
+    for ax, name in zip(axes.flat, names):
         part = table[table["network"] == name].pivot(index="photons", columns="density", values="value")
         drawn = ax.imshow(part, origin="lower", cmap="viridis", vmin=low, vmax=high, aspect="auto")
         for (row, col), number in np.ndenumerate(part.to_numpy()):
@@ -384,5 +387,5 @@ def show_map(
         ax.set(title=name, xlabel="emitters per µm²", ylabel="photons")
         ax.set_xticks(range(part.shape[1]), [f"{x:g}" for x in part.columns])
         ax.set_yticks(range(len(part)), [f"{y:g}" for y in part.index])
-    axes[0, -1].figure.colorbar(drawn, ax=axes[0].tolist(), label=label)
-    return axes[0]
+    figure.colorbar(drawn, ax=axes.flat[:len(names)].tolist(), label=label)
+    return axes.flat[:len(names)]
