@@ -94,6 +94,21 @@ def test_links_and_images_lead_somewhere():
     assert not lost, "\n".join(lost)
 
 
+def test_names_in_backticks_are_no_text_of_links():
+    "The site links a name in backticks to its page by itself, and a link within a link shows its brackets."
+    wrong = [f"{name}: {link}" for name, source, _ in cells("markdown")
+             for link in re.findall(r"\[`[^`\s]+`\]\([^)]*\)", prose(source))]
+    assert not wrong, f"leave out the brackets and the address: {wrong}"
+
+
+def test_tables_have_no_bars_in_their_cells():
+    "A vertical bar ends a cell, even in a formula: write lvert and rvert."
+    for name, source, _ in cells("markdown"):
+        for table in re.findall(r"(?:^\|.*\|$\n?){3,}", prose(source), re.M):
+            counts = {re.sub(r"`[^`]*`|\\\|", "", row).count("|") for row in table.splitlines()}
+            assert len(counts) == 1, f"{name}: rows of different length in a table: {table[:200]}"
+
+
 def test_names_in_backticks_exist():
     "What looks like a name of ours is one: it occurs in the code of the book."
     known = FOREIGN.union(*(re.findall(r"\w+", source) for _, source, _ in cells("code")))
