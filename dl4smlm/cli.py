@@ -338,7 +338,7 @@ def _reconstruct(
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
     precision: Annotated[str, _option("Precision inside the network: float32, or bfloat16 for speed.")] = "float32",
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.")] = False,
-    threads: Annotated[int | None, _option("Threads of the processor: as many, the same last digit.")] = None,
+    threads: Annotated[int | None, _option("Threads of the processor; all without it.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,

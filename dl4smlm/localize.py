@@ -31,7 +31,7 @@ def _window(place, radius_px):
 def _tops(image, radius_px, above=0.):
     "Image, row and column of the pixels above a value that no other within the radius exceeds."
     (left, _, right), (upper, _, lower) = _shifts(image, 1, -1), _shifts(image, 1, -2)
-    bright = (image > above) & (image > left) & (image >= right) & (image > upper) & (image >= lower)
+    bright = (image > torch.maximum(left, upper).clamp_(min=above)) & (image >= torch.maximum(right, lower))
     place, half = bright.nonzero(as_tuple=True), (2*radius_px + 1)**2//2
     around = F.pad(image, (radius_px,)*4)[_window(place, radius_px)].flatten(1)
     before, top, after = around.split([half, 1, half], 1)

@@ -23,12 +23,13 @@ def run_ahead(
     items:Iterable, # The items; taken only as they are needed
     threads:int=1, # How many threads; 0 to do it when asked
     ahead:int=2, # How many items may be under way before the first of them is taken
+    begin:Callable|None=None, # What each thread does first
 ) -> Iterator: # The results, in order
     "Apply a function to items, in threads, ahead of time."
     if not threads:
         yield from map(function, items)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads, initializer=begin) as pool:
         waiting = deque()
         try:
             for item in items:

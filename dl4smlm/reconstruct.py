@@ -143,6 +143,19 @@ def _check(movie, normalise, fused, precision):
     if not fused and precision != "float32":
         raise ValueError(f"precision={precision!r} is for the fused network: leave out fused=False")
 
+# %% ../nbs/23_reconstruct.ipynb #b3d95e71
+def _at_once(
+    device:torch.device, # Where to compute
+    fine_px:int, # Super-resolution pixels of a frame
+) -> int: # How many batches are under way at once
+    "Tell how many threads compute a batch each; with 1, all threads of the processor share it."
+    if device.type == "cuda": return 2
+    return max(1, min(torch.get_num_threads(), 2**32//(64*fine_px))) if device.type == "cpu" else 1
+
+def _threads_in_one(device, fine_px):
+    return torch.get_num_threads() if device.type == "cpu" and _at_once(device, fine_px) == 1 else 1
+
+
 # %% ../nbs/23_reconstruct.ipynb #a1335e72
 class Scan:
     "A network at work on a movie."
@@ -158,7 +171,8 @@ class Scan:
         self.model, self.movie, self.normalise, self.device = model, movie, normalise, device
         self.floor, self.radius_px, (self.tile_px, self.batch) = floor, radius_px, sizes
         self.frames, self.stages, self._streams = None, Stages(), SimpleQueue()
-        for _ in range(2*(device.type == "cuda")): self._streams.put(torch.cuda.Stream(device))
+        self.at_once = _at_once(device, model.upscale**2*math.prod(movie.shape[1:]))
+        for _ in range(self.at_once*(device.type == "cuda")): self._streams.put(torch.cuda.Stream(device))
 
     def see(self,
         start:int, # Number of the first frame
@@ -209,19 +223,26 @@ def _go_over(
     bar:tqdm, # A bar to move on, frame by frame
 ) -> Iterator[tuple[int, Tensor, np.ndarray]]: # For each block: its number, its light, its peaks
     "Go over some blocks of a movie, reading ahead."
-    gpu, total = scan.device.type == "cuda", scan.movie.shape[0]
+    gpu, total, threads = scan.device.type == "cuda", scan.movie.shape[0], torch.get_num_threads()
     parts = [(number, start, min(start + scan.batch, (number + 1)*block, total)) for number in numbers
              for start in range(number*block, min((number + 1)*block, total), scan.batch)]
     read = run_ahead(partial(_read, scan), parts, ahead=3)
-    seen = run_ahead(lambda part: (part[0], len(part[2]), *scan.see(*part[1:])), _taken(scan, read), threads=2*gpu)
-    for number, group in groupby(seen, key=itemgetter(0)):
-        light, rows = 0, []
-        for _, frames, more, found in group:
-            if gpu: more.record_stream(torch.cuda.current_stream())
-            light = light + more
-            rows.append(found)
-            bar.update(frames)
-        yield number, light, np.concatenate(rows)
+    alone = None if gpu else partial(torch.set_num_threads, 1)
+    seen = run_ahead(lambda part: (part[0], len(part[2]), *scan.see(*part[1:])), _taken(scan, read),
+                     scan.at_once if scan.at_once > 1 else 0, ahead=scan.at_once, begin=alone)
+    try:
+        for number, group in groupby(seen, key=itemgetter(0)):
+            light, rows = None, []
+            for _, frames, more, found in group:
+                if gpu: more.record_stream(torch.cuda.current_stream())
+                light = _add(light, more)
+                rows.append(found)
+                bar.update(frames)
+            yield number, light, np.concatenate(rows)
+    finally: torch.set_num_threads(threads)  # which the threads have changed for those to come
+
+@torch.inference_mode()
+def _add(light, more): return more if light is None else light.add_(more)
 
 def _read(scan, part):
     (number, *span), begin = part, time.perf_counter()
@@ -264,7 +285,9 @@ def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision
     return scan, (rough - exact).abs().max().item()
 
 def _accounts(scan, blocks, seconds):
-    "Join the accounts of the pass and of the files."
+    "Join the accounts of the pass and of the files; what several threads did at once counts once."
+    for stage in {"upload", "network", "sum", "peaks", "keep"}.intersection(scan.stages.table):
+        if scan.device.type == "cpu": scan.stages.table[stage]["seconds"] /= scan.at_once
     scan.stages.add("write", blocks.behind.seconds, blocks.behind.bytes)
     scan.stages.add("all", seconds, scan.stages.table.get("read", {}).get("bytes", 0))
     return scan.stages.table
@@ -294,7 +317,7 @@ def reconstruct(
     radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, max(16, 2**20//(height*width))
     job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
                     keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes,
-                    threads=torch.get_num_threads())
+                    threads=_threads_in_one(pick_device(device), r*r*height*width))
     if folder: find_process(device)
     scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
     with keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:

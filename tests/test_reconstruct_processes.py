@@ -36,7 +36,7 @@ def job(tmp_path_factory):
     model = create_model("fidstorm", upscale=2, blocks=1, width=4)
     model.normalise, model.pixel_nm = Normalise(100., 100.), 100.
     save_model(model, folder / "model")
-    done = run(folder, folder / "whole")
+    done = run(folder, folder / "whole", threads=2)  # all others have one thread
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -46,10 +46,11 @@ def arguments(job, out, *more, movie=None):
             "--threshold", "0.02", "--device", "cpu", *more]
 
 
-def run(job, out, *more, movie=None, **options):
+def run(job, out, *more, movie=None, threads=1, **options):
     "Reconstruct in a process of its own."
-    return subprocess.run([sys.executable, "-c", COMMAND, *arguments(job, out, *more, movie=movie)], env=ENVIRONMENT,
-                          capture_output=True, text=True, timeout=300, **options)
+    command = [sys.executable, "-c", COMMAND, *arguments(job, out, *more, movie=movie)]
+    own = {"OMP_NUM_THREADS": str(threads)}
+    return subprocess.run(command, env=ENVIRONMENT | own, capture_output=True, text=True, timeout=300, **options)
 
 
 def same(job, out):
@@ -136,8 +137,8 @@ def test_killed_resumed_and_not_mistaken_for_another(job, tmp_path):
     other = tmp_path / "other.tif"
     tifffile.imwrite(other, tifffile.imread(job / "movie.tif")[::-1])
     assert "another movie" in complaint(run(job, out, "--resume", movie=other))
-    assert "another floor (0.02), precision (float32)" in complaint(run(job, out, "--resume", "--threshold", "0.03",
-                                                       "--precision", "bfloat16"))
+    said = complaint(run(job, out, "--resume", "--threshold", "0.03", "--precision", "bfloat16"))
+    assert "another floor (0.02), precision (float32)" in said
     assert len(kept(out)) == before
     assert run(job, out, "--resume").returncode == 0
     assert same(job, out)
