@@ -49,6 +49,8 @@ _MODULES = {
     "views": "blend describe_axes draw_pictures show_agreement show_errors show_histories show_models show_outcomes "
              "show_values",
     "player": "MoviePlayer contact_sheet lightness show_colour_maps",
+    "explore": "Explorer draw_frame draw_simulation draw_threshold explore_movie explore_simulator explore_threshold "
+               "localize_ways",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}

@@ -14,7 +14,7 @@ RANKS = [
     "views live player callbacks photons models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
     "bench bundle calibrate distill",
-    "recipes demo compare",
+    "recipes demo compare explore",
     "cli",
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}

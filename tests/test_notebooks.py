@@ -136,6 +136,15 @@ def test_stored_outputs_are_clean(name):
 
 
 @page
+def test_stored_widgets_are_still_pictures(name):
+    "Without a kernel a widget shows nothing; the picture that is stored beside it must be what a page shows."
+    for cell in cells(name, "code"):
+        for output in cell["outputs"]:
+            kinds = set(output.get("data", {}))
+            assert not {"image/png", "application/vnd.jupyter.widget-view+json"} <= kinds, "run `python .ci/still.py`"
+
+
+@page
 def test_page_is_small(name):
     size = PAGES[name].stat().st_size
     assert size <= 300_000, f"{size} bytes, at most 300,000: draw fewer or smaller figures"
