@@ -50,7 +50,7 @@ _MODULES = {
              "show_values",
     "player": "MoviePlayer contact_sheet lightness show_colour_maps",
     "explore": "Explorer draw_frame draw_simulation draw_threshold explore_movie explore_simulator explore_threshold "
-               "localize_ways",
+               "list_ways",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
