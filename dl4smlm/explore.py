@@ -177,6 +177,7 @@ def draw_threshold(
            "invented": scores.false_positives, **{name: getattr(scores, name) for name in names}}
     return axes, pd.DataFrame([row]), found[found["frame"] == frame]
 
+# %% ../nbs/25e_explore.ipynb #e5f1c0aa
 def _draw_errors(ax, found, truth, pixel_nm, radius_nm):
     i, j = match(found, truth, radius_nm).T
     names = ["x_nm", "y_nm"]
