@@ -1,6 +1,6 @@
 """Deep-STORM on the training set its authors published (demo 1), by their recipe: does it head for their loss?
 
-    python benchmarks/deepstorm_demo1.py FOLDER [--minutes 40] [--precision bfloat16] [--out curve.csv]
+    python benchmarks/deepstorm_demo1.py FOLDER [--minutes 40] [--cool] [--precision bfloat16] [--out curve.csv]
 
 FOLDER holds ArtificialDataset_demo1.tif and positions_demo1.csv of demo 1 at github.com/EliasNehme/Deep-STORM (MIT).
 
@@ -13,7 +13,15 @@ authors' rounding. Adam with 1e-3, batches of 16, a tenth of the rate after 5 ep
 
 They report 0.3219 for the validation and 0.0968 for the training loss at the end, after about an hour and three
 quarters on a TITAN Xp. An empty answer has about 0.75. This script judges every `--every` steps on `--valid` of the
-validation patches, stops after `--minutes`, and prints the curve in epochs of 400 steps.
+validation patches, stops after `--minutes`, prints the curve in epochs of 6,400 patches, and in the end judges the best
+weights on `--final` patches.
+
+Without a graphics card the time ends long before the plateau that lowers the rate. With `--cool` the rate falls in a
+straight line to nothing at the end of the time, however many steps that is: the shape of the whole recipe in the time
+there is. Smaller batches (`--batch`) then give more steps.
+
+Our network answers 1 for an emitter where theirs answers 50, so the weights of its head are 50 times smaller. Adam
+moves a weight by about the rate, whatever its size: with a rate 50 times smaller for the head, the steps are theirs.
 """
 import argparse
 import time
@@ -87,17 +95,31 @@ def authors_loss(prediction, label):
     return error.square().mean() + SPIKE*prediction.abs().mean()
 
 
+def adam(weights, lr):
+    "Adam as Keras has it, with the step of the head in our unit."
+    *body, head = weights
+    return torch.optim.Adam([{"params": body}, {"params": [head], "lr": lr/SPIKE}], lr=lr, eps=1e-7)
+
+
 def plateau(optimizer, steps, every):
     "A tenth of the rate after 5 epochs of 400 steps without improvement, down to 5e-5."
-    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=5*EPOCH//every, min_lr=5e-5)
+    least = [5e-5, 5e-5/SPIKE]
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.1, patience=5*EPOCH//every, min_lr=least)
+
+
+def cooling(optimizer, steps, minutes):
+    "A rate that falls to nothing with the time that is left."
+    start = time.time()
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0, 1 - (time.time() - start)/(60*minutes)))
 
 
 class Report(Callback):
     "Print each epoch, write the curve to a file, and stop when the time is over."
-    def __init__(self, every, minutes, out): self.every, self.end, self.out = every, time.time() + 60*minutes, out
+    def __init__(self, patches, minutes, out): self.patches, self.end, self.out = patches, time.time() + 60*minutes, out
 
     def after_epoch(self, learner):
-        curve = learner.history.set_index(learner.history.index*self.every/EPOCH).rename_axis("epoch_of_400_steps")
+        epochs = learner.history.index*self.patches/(16*EPOCH)
+        curve = learner.history.set_index(epochs.rename("epoch_of_6400_patches"))
         print(f"{curve.index[-1]:8.2f}{curve['train'].iloc[-1]:10.4f}{curve['valid'].iloc[-1]:10.4f}", flush=True)
         if self.out: curve.to_csv(self.out)
         if time.time() > self.end: learner.stop()
@@ -109,6 +131,9 @@ def main():
     parser.add_argument("--minutes", type=float, default=40, help="stop after the epoch in which they end")
     parser.add_argument("--every", type=int, default=40, help="steps from one validation to the next")
     parser.add_argument("--valid", type=int, default=3000, help="validation patches to judge by, at most")
+    parser.add_argument("--final", type=int, default=3000, help="validation patches to judge by in the end, at most")
+    parser.add_argument("--batch", type=int, default=16, help="patches in a batch")
+    parser.add_argument("--cool", action="store_true", help="let the rate fall to nothing at the end of the time")
     parser.add_argument("--precision", default="float32", help="float32, bfloat16 or float16")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--out", type=Path, help="file for the curve")
@@ -120,22 +145,27 @@ def main():
     order = np.random.RandomState(42).permutation(len(x))
     kept = order[len(x)*7//10:]
     train_x, like = scale(x[order[:len(x)*7//10]])
-    train = Draws(train_x, [y[i] for i in order[:len(x)*7//10]], arguments.every)
-    some = kept[:arguments.valid]
-    parts = np.array_split(some, -(-len(some)//16))
-    valid = [(scale(x[part], like)[0], torch.stack([y[i] for i in part])) for part in parts]
+    train = Draws(train_x, [y[i] for i in order[:len(x)*7//10]], arguments.every, arguments.batch)
+
+    def batches(some):
+        parts = np.array_split(some, -(-len(some)//8))
+        return [(scale(x[part], like)[0], torch.stack([y[i] for i in part])) for part in parts]
+
+    valid = batches(kept[:arguments.valid])
     empty = np.mean([authors_loss(torch.zeros_like(label), label).item() for _, label in valid])
-    print(f"{len(x)} patches, {len(train_x)} to train, judged on {len(some)} of {len(kept)}; "
+    print(f"{len(x)} patches, {len(train_x)} to train, judged on {min(arguments.valid, len(kept))} of {len(kept)}; "
           f"an empty answer has {empty:.3f}")
     print("   epoch     train     valid   (the authors after 100 epochs: 0.097 and 0.322)", flush=True)
-    learner = Learner(DeepSTORM(UPSCALE, keras_parity=True), train, valid, authors_loss, lr=1e-3,
-                      device=arguments.device, precision=arguments.precision,
-                      optimizer=partial(torch.optim.Adam, eps=1e-7), schedule=partial(plateau, every=arguments.every),
-                      callbacks=[Report(arguments.every, arguments.minutes, arguments.out)])
+    ways = {True: partial(cooling, minutes=arguments.minutes), False: partial(plateau, every=arguments.every)}
+    learner = Learner(DeepSTORM(UPSCALE, keras_parity=True), train, valid, authors_loss, lr=1e-3, optimizer=adam,
+                      device=arguments.device, precision=arguments.precision, schedule=ways[arguments.cool],
+                      callbacks=[Report(arguments.every*arguments.batch, arguments.minutes, arguments.out)])
     start = time.time()
     learner.fit(100*EPOCH//arguments.every, progress=False)
-    steps = len(learner.history)*arguments.every
-    print(f"{steps} steps in {(time.time() - start)/60:.0f} minutes, {16*steps/(time.time() - start):.1f} patches/s")
+    steps, seconds = len(learner.history)*arguments.every, time.time() - start
+    print(f"{steps} steps in {seconds/60:.0f} minutes, {arguments.batch*steps/seconds:.1f} patches/s")
+    learner.valid = batches(kept[:arguments.final])
+    print(f"validation loss of the best weights on {min(arguments.final, len(kept))} patches: {learner.validate():.4f}")
 
 
 if __name__ == "__main__": main()

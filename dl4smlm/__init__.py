@@ -27,6 +27,8 @@ _MODULES = {
     "metrics": "image_scores nmse pearson psnr ssim",
     "learner": "Callback Learner",
     "callbacks": "EarlyStop LivePlot Track",
+    "classic": "train_valid",
+    "finder": "find_rate show_rates",
     "models.contract": "EmitterNet check_model",
     "models.zoo": "create_model list_models model_table",
     "localize": "add_uncertainty correct_grid localize",

@@ -6,6 +6,7 @@
 __all__ = ['random_state', 'set_random_state', 'save_checkpoint', 'load_checkpoint']
 
 # %% ../nbs/10b_checkpoint.ipynb #5685fee9
+import errno
 import os
 import pickle
 import random
@@ -45,9 +46,15 @@ def save_checkpoint(
     with new_file(path, overwrite=True) as part:
         with open(part, "wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+            _push(file)
         load_checkpoint(part)
+
+def _push(file):
+    "Have a file written to the disk, where the drive can be asked to."
+    file.flush()
+    try: os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP): raise
 
 def load_checkpoint(
     path:str|Path, # A file from `save_checkpoint`

@@ -210,13 +210,19 @@ def _gradients(learner, model, group):
 
 def _step(learner, model, group):
     found = _gradients(learner, model, group)
-    if learner.clip is not None: learner.engine.clip_grad_norm_(model.parameters(), learner.clip)
+    if learner.clip is not None: _clip(learner, model)
     learner.optimizer.step()
     learner.optimizer.zero_grad()
-    if not isinstance(learner.schedule, ReduceLROnPlateau): learner.schedule.step()
+    plateau = isinstance(learner.schedule, ReduceLROnPlateau)
+    if not plateau and not learner.optimizer.step_was_skipped: learner.schedule.step()
     learner.steps += 1
     if learner.average is not None: _blend(learner.judged, learner.model, learner.average, learner.steps)
     return found
+
+def _clip(learner, model):
+    scaler = learner.engine.scaler  # of float16, whose slopes are too long by its factor until now
+    if scaler is not None: scaler.unscale_(learner.optimizer.optimizer)
+    learner.engine.clip_grad_norm_(model.parameters(), learner.clip)
 
 @torch.no_grad()
 def _blend(averaged, model, memory, steps):
@@ -273,7 +279,7 @@ def _prepare(learner, epochs):
     optimizer = learner.make_optimizer([weight for weight in model.parameters() if weight.requires_grad], lr=learner.lr)
     learner.schedule = learner.make_schedule(optimizer, epochs*-(-len(share)//learner.accumulate))
     learner.optimizer = engine.prepare_optimizer(optimizer, device_placement=False)
-    learner.steps, learner.stopping, learner.first = 0, False, len(learner.history)
+    learner.steps, learner.stopping, learner.first, learner.written = 0, False, len(learner.history), None
     return engine.prepare_model(model, device_placement=False), share
 
 # %% ../nbs/11_learner.ipynb #55de9b37
@@ -318,13 +324,22 @@ def _run_folder(folder, resume):
     return Path(folder)
 
 def _save(learner, folder, settings):
-    "Write what is needed to go on, and the best weights by themselves."
+    "Write the checkpoint; once that has worked, a drive that fails for a while does not end the run."
     state = _state(learner, settings)
     if not learner.engine.is_main_process: return
-    save_checkpoint(folder/"last.pt", state)
-    if learner.best_epoch == len(learner.history):
+    try: _write(learner, folder, state)
+    except (OSError, RuntimeError, ValueError) as error:
+        if not (folder/"last.pt").exists(): raise
+        warnings.warn(f"no checkpoint after epoch {len(learner.history)} ({error}): the run goes on, and the next "
+                      "epoch tries again", stacklevel=2)
+
+def _write(learner, folder, state):
+    "Write the best weights by themselves, if they are new, and then what is needed to go on."
+    if learner.written != learner.best_epoch:
         best = {name: value.cpu().contiguous() for name, value in learner.best_weights.items()}
         with new_file(folder/"best.safetensors", overwrite=True) as part: part.write_bytes(safetensors.torch.save(best))
+        learner.written = learner.best_epoch
+    save_checkpoint(folder/"last.pt", state)
 
 def _agree(learner):
     "Let every process draw the same batches as the first one."
@@ -341,7 +356,7 @@ def _fit(learner, epochs, progress, folder):
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
     try:
         if folder and (folder/"last.pt").exists(): _restore(learner, load_checkpoint(folder/"last.pt"), settings)
-        bar.update((len(learner.history) - learner.first)*len(share))
+        bar.initial = bar.n = bar.last_print_n = (len(learner.history) - learner.first)*len(share)
         _agree(learner)
         _call(learner, "before_fit")
         while len(learner.history) < learner.first + epochs and not learner.stopping:

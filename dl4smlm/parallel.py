@@ -20,7 +20,7 @@ def start_engine(
 ) -> Accelerator: # Of this process: its number, its device, and how many there are
     "Join the other processes, if there are any."
     many = int(os.environ.get("WORLD_SIZE", 1)) > 1
-    return Accelerator(cpu=many and torch.device(device).type == "cpu")
+    return Accelerator(cpu=many and torch.device(device).type == "cpu", mixed_precision="no")
 
 # %% ../nbs/10c_parallel.ipynb #66ac6509
 def _part(batch, index, count, even):

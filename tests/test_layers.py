@@ -11,7 +11,7 @@ RANKS = [
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
     "simulate data learner evaluate render tables bound resolution models.deepstorm models.fidstorm models.srcnn",
-    "views live player callbacks photons models.skipstorm models.ustorm models.drlstorm fuse",
+    "views live player callbacks classic finder photons models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
     "bench bundle calibrate distill",
     "recipes demo compare explore",

@@ -1,16 +1,19 @@
 "Two processes with torchrun and gloo, with the script of one process: the same losses, and no sample twice."
 import json
 import os
+import socket
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 from project import ROOT
 
 SCRIPT = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 
 import torch
@@ -52,6 +55,7 @@ def loader():
 
 
 def run(name, train, norm, **settings):
+    if name not in os.environ["ONLY"].split(): return
     set_seed(0)
     model = Watched(network(norm))
     learner = Learner(model, train, live(2, 9, False), L1L2Loss(), lr=3e-3, device="cpu", **settings)
@@ -67,23 +71,28 @@ run("loader", loader(), norm=False, accumulate=2)
 """
 
 
-def launch(folder, processes):
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+ACCELERATE = ["-m", "accelerate.commands.accelerate_cli", "launch", "--num_processes", "2", "--num_machines", "1",
+              "--mixed_precision", "bf16", "--main_process_port", "0"]
+
+
+def launch(folder, *launcher, processes=2, names=("live", "norm", "loader")):
     "Run the script, and return what each process wrote: {name: [[history, weights, seen], ...]}."
     folder.mkdir()
     (folder / "train.py").write_text(SCRIPT)
-    many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *many, "train.py", "."], cwd=folder, env=environment, timeout=300,
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ONLY": " ".join(names),
+                                "ACCELERATE_CONFIG_FILE": str(folder / "none.yaml")}
+    done = subprocess.run([sys.executable, *launcher, "train.py", "."], cwd=folder, env=environment, timeout=300,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return {name: [json.loads((folder / f"{name}-{k}.json").read_text()) for k in range(processes)]
-            for name in ("live", "norm", "loader")}
+            for name in names}
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("parallel")
-    return launch(folder / "one", 1), launch(folder / "two", 2)
+    return launch(folder / "one", processes=1), launch(folder / "two", *TORCHRUN)
 
 
 @pytest.mark.parametrize("name, apart", [("live", 1e-4), ("loader", 0.02), ("norm", 0.1)])
@@ -115,3 +124,39 @@ def test_no_sample_is_seen_twice(runs, name):
     else:
         assert len(set(first + second)) == len(first + second)
         assert sorted(first + second) == sorted(alone)
+
+
+def test_accelerate_launch_does_what_torchrun_does(runs, tmp_path):
+    "The same script, the same numbers; the precision it was told to use is not ours, and is put aside."
+    two = launch(tmp_path / "two", *ACCELERATE, "--multi_gpu", names=["live"])
+    assert two["live"] == runs[1]["live"]
+
+
+def test_accelerate_launch_on_the_cpu_is_one_process(runs, tmp_path):
+    "Without MPI it starts one, whatever number it is given; the script is none the worse for it."
+    one = launch(tmp_path / "one", *ACCELERATE, "--cpu", processes=1, names=["live"])
+    assert one["live"] == runs[0]["live"]
+    assert not (tmp_path / "one" / "live-1.json").exists()
+
+
+CELLS = ["""
+import os, sys
+sys.argv = ["train", "."]
+from accelerate import notebook_launcher
+def train(): exec(compile(open("train.py").read(), "train.py", "exec"), {"__name__": "train"})
+""", "notebook_launcher(train, num_processes=2, use_port=PORT)"]
+
+
+def test_the_launcher_of_a_notebook_does_too(runs, tmp_path, monkeypatch):
+    "Two processes started from a cell, on the CPU."
+    (tmp_path / "train.py").write_text(SCRIPT)
+    for name, value in {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ONLY": "live"}.items():
+        monkeypatch.setenv(name, value)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cells = [nbformat.v4.new_code_cell(cell.replace("PORT", repr(str(port)))) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=200, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    found = [json.loads((tmp_path / f"live-{k}.json").read_text()) for k in range(2)]
+    assert found == runs[1]["live"]

@@ -12,7 +12,7 @@ from project import ROOT
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are made with fork here")
 
 COMMON = textwrap.dedent("""
-    import hashlib, os, random, signal, sys, time
+    import hashlib, os, random, shutil, signal, sys, time
     from pathlib import Path
 
     import torch
@@ -97,6 +97,47 @@ WHILE_WRITING = COMMON + textwrap.dedent("""
     assert (folder/"struck.txt").read_text() == (folder/"calm.txt").read_text()
 """)
 
+ODD_DRIVE = COMMON + textwrap.dedent("""
+    import errno, json, warnings
+    from dl4smlm import core
+
+    replace, calls = os.replace, []
+
+    def refuse(*arguments, **more): raise AssertionError("a checkpoint needs no links and no copies")
+
+    def flaky(old, new):
+        "Stay within the folder; fail at the third and fourth time."
+        assert Path(old).parent == Path(new).parent == folder/"odd", (old, new)
+        calls.append(Path(new).name)
+        if len(calls) in (3, 4): raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        replace(old, new)
+
+    def no_sync(number): raise OSError(errno.EINVAL, "Invalid argument")
+
+    os.link = os.symlink = shutil.copy = shutil.move = refuse
+    os.replace, os.fsync = flaky, no_sync
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        train("odd")
+    words = [str(warning.message) for warning in said if "no checkpoint" in str(warning.message)]
+    assert [word.split(" (")[0][-7:] for word in words] == ["epoch 2", "epoch 3"], words
+    assert all("not connected" in word for word in words)
+    left = sorted(path.name for path in (folder/"odd").iterdir())
+    assert left == ["best.safetensors", "last.pt"], left
+    assert (folder/"odd.txt").read_text() == (folder/"calm.txt").read_text()
+    from safetensors.torch import load_file
+    state = torch.load(folder/"odd"/"last.pt", weights_only=True)
+    best = load_file(folder/"odd"/"best.safetensors")
+    assert len(state["history"]["valid"]) == 8
+    assert all(torch.equal(best[name], value) for name, value in state["notes"]["best_weights"].items())
+
+    def full(old, new): raise OSError(errno.ENOSPC, "No space left on device")
+    os.replace = full
+    try: train("full")
+    except OSError as error: assert error.errno == errno.ENOSPC
+    else: raise AssertionError("a drive that never worked must be told of at once")
+""")
+
 
 def run(script, *arguments):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -132,3 +173,46 @@ def test_killed_at_random_moments(tmp_path): print(run(AT_RANDOM, tmp_path, 0))
 
 
 def test_killed_while_a_checkpoint_is_written(tmp_path): run(WHILE_WRITING, tmp_path)
+
+
+def test_a_drive_that_is_odd(tmp_path):
+    """No links, nothing moved between folders, no pushing to the disk, and two epochs in which nothing can be written:
+    the run warns, and ends as it should. A drive that fails from the beginning ends it."""
+    run(ODD_DRIVE, tmp_path)
+
+
+def test_the_time_that_remains_is_told_after_a_resume(tmp_path, monkeypatch):
+    "Twenty batches of 0.05 s, of which eighteen were made before: the bar must not take those for speed."
+    from torch import nn, ones
+    from tqdm.auto import tqdm
+
+    from dl4smlm import learner as module
+    from dl4smlm.learner import Callback, Learner
+
+    seen = []
+
+    class Bar(tqdm):
+        def update(self, n=1):
+            super().update(n)
+            seen.append(dict(self.format_dict))
+
+    class Slow(Callback):
+        def __init__(self, last): self.last = last
+
+        def after_epoch(self, learner):
+            if len(learner.history) == self.last: raise SystemExit
+
+        def after_step(self, learner): time.sleep(0.05)
+
+    def fit(last):
+        batch = [(ones(1, 1, 8, 8), ones(1, 1, 8, 8))]
+        net, loss = nn.Conv2d(1, 1, 1), nn.functional.mse_loss
+        learner = Learner(net, batch, batch, loss, device="cpu", callbacks=[Slow(last)])
+        return learner.fit(20, folder=tmp_path, resume=True)
+
+    with pytest.raises(SystemExit): fit(19)
+    monkeypatch.setattr(module, "tqdm", Bar)
+    assert len(fit(None)) == 20
+    last = seen[-1]
+    assert (last["total"], last["n"], last["initial"]) == (20, 20, 18)
+    assert (last["n"] - last["initial"] - 1)/last["elapsed"] < 20 and (last["rate"] or 0) < 40  # the last: no pause yet
