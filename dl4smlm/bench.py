@@ -31,7 +31,7 @@ from .fuse import count_work, fuse
 from .io import open_movie
 from .localize import find_peaks, localize
 from .models.contract import EmitterNet, random_statistics
-from .models.zoo import create_model, list_models
+from .models.zoo import create_model
 from .pipeline import read_frames
 from .reconstruct import choose_sizes, reconstruct
 from .simulate import simulate
