@@ -97,7 +97,7 @@ def test_exercises_check_themselves(name):
     code, prose, tried = text(name, "code"), text(name, "markdown"), cells(name, "code")[-2]["source"]
     blanks = re.findall(r"^(answer_\d) = \.\.\.$", code, re.M)
     assert len(blanks) >= 2
-    for blank in blanks: assert re.search(rf"check_answer\({blank}, right_\d, ", code), f"nothing checks {blank}"
+    for blank in blanks: assert re.search(rf"check_answer\({blank}, right_\d,\s", code), f"nothing checks {blank}"
     solutions = FOLDED.findall(prose)
     assert len(solutions) == len(blanks), "give each exercise one folded solution with code"
     for blank, solution in zip(blanks, solutions):
