@@ -53,6 +53,7 @@ _MODULES = {
     "player": "MoviePlayer contact_sheet lightness show_colour_maps",
     "explore": "Explorer draw_frame draw_simulation draw_threshold explore_movie explore_simulator explore_threshold "
                "list_ways",
+    "inside": "best_answer draw_layer draw_loss explore_layers explore_loss feature_maps list_layers",
     "demo": "run_demo",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
