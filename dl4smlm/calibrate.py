@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['threshold_curve', 'show_thresholds', 'pick_threshold', 'fit_calibration', 'reliability', 'error_ratio',
-           'show_calibration', 'calibrate', 'GridBias', 'grid_bias', 'show_grid_bias']
+           'ratio_by_photons', 'show_calibration', 'calibrate', 'GridBias', 'grid_bias', 'show_grid_bias']
 
 # %% ../nbs/23b_calibrate.ipynb #cf123af7
 from dataclasses import dataclass
@@ -86,19 +86,33 @@ def _errors(found, truth, radius_nm):
     return right, error
 
 def _trend(x, y, increasing, parts):
-    "Mean of x and y in parts of equal size along x, the latter made to rise or fall only."
+    "Mean of x and y in parts of equal size along x, the latter made to rise or fall only; with None, as it is."
     parts = np.array_split(np.argsort(x, kind="stable"), parts)
     means = np.array([[x[part].mean(), y[part].mean()] for part in parts])
+    if increasing is None: return means.T
     return means[:, 0], isotonic_regression(means[:, 1], weights=[len(part) for part in parts], increasing=increasing).x
 
 # %% ../nbs/23b_calibrate.ipynb #d23b6c24
+def _fair_trend(light, rest, photons, parts):
+    "The trend of squared errors along the brightness, steepened until it is fair by brightness and by photons."
+    at, left = _trend(light, rest, None, parts)
+    groups = [part for by in (light, photons) for part in np.array_split(np.argsort(by, kind="stable"), 4)]
+    tries = []
+    for power in np.arange(0, 3.01, 0.25):
+        curve = np.maximum(left, 1e-9)**power
+        ratio = rest/np.interp(light, at, curve)
+        means = np.array([ratio[group].mean() for group in groups])/ratio.mean()
+        tries.append((np.abs(np.log(np.maximum(means, 1e-9))).max(), power, curve*ratio.mean()))
+    return at, min(tries, key=lambda one: one[:2])[2]
+
+# %% ../nbs/23b_calibrate.ipynb #ebad41ba
 def fit_calibration(
-    found:pd.DataFrame, # Localizations with confidence and spread_nm, listed with a low threshold
+    found:pd.DataFrame, # Localizations with confidence, spread_nm, perhaps brightness, listed with a low threshold
     truth:pd.DataFrame, # True emitters
     radius_nm:float=100., # A localization is right if an emitter is closer than this, nm
     parts:int=20, # Parts in which means are taken
 ) -> dict: # Lists of numbers for `localize`, which JSON can hold
-    "Learn from known frames what confidence and spread mean: a probability, and an error in nm."
+    "Learn from known frames what confidence, spread and brightness mean: a probability, and an error in nm."
     right, error = _errors(found, truth, radius_nm)
     if right.sum() < 20*parts:
         raise ValueError(f"{right.sum()} localizations are right, and {20*parts} are needed: simulate more frames")
@@ -110,6 +124,12 @@ def fit_calibration(
     sure, probability = _trend(confidence, right, True, parts)
     curves = {"probability": (sure, probability), "spread": (at_spread, np.sqrt(rising)),
               "correction": (at_confidence, np.sqrt(falling))}
+    if "brightness" in found and "photons" in truth:
+        rest = rest/np.interp(confidence[right], at_confidence, falling)
+        i, j = match(found, truth, radius_nm).T
+        photons = truth["photons"].to_numpy(dtype=float)[j[np.argsort(i)]]  # in the order of `right`
+        at_light, left = _fair_trend(found["brightness"].to_numpy()[right], rest, photons, parts)
+        curves["brightness"] = (at_light, np.sqrt(left))
     rounded = {name: [np.round(axis, 5).tolist() for axis in curve] for name, curve in curves.items()}
     return rounded | {"radius_nm": float(radius_nm), "molecules": int(right.sum())}
 
@@ -137,6 +157,20 @@ def error_ratio(
     "Divide every error by its stated uncertainty: an honest column gives a standard deviation of 1."
     right, error = _errors(found, truth, radius_nm)
     return error[right]/found["uncertainty_nm"].to_numpy()[right, None]
+
+def ratio_by_photons(
+    found:pd.DataFrame, # Localizations with uncertainty_nm
+    truth:pd.DataFrame, # True emitters with photons
+    radius_nm:float=100., # Pairs are closer than this, nm
+    parts:int=4, # Parts with as many pairs each, from dim to bright
+) -> pd.DataFrame: # One row a part: photons on average, RMSE along an axis, std of the ratio (1 is honest)
+    "Ask of the dim and of the bright molecules separately whether their stated errors are honest."
+    i, j = match(found, truth, radius_nm).T
+    error, photons = _errors(found, truth, radius_nm)[1][i], truth["photons"].to_numpy(dtype=float)[j]
+    ratio = error/found["uncertainty_nm"].to_numpy()[i, None]
+    rows = [{"photons": photons[part].mean(), "rmse_nm": np.sqrt((error[part]**2).mean()), "ratio": ratio[part].std()}
+            for part in np.array_split(np.argsort(photons, kind="stable"), parts)]
+    return pd.DataFrame(rows)
 
 # %% ../nbs/23b_calibrate.ipynb #6ebb1015
 def show_calibration(

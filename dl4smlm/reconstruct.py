@@ -28,7 +28,7 @@ from .blocks import Blocks, count_light, find_process, fingerprint, keeping, to_
 from .core import pick_device
 from .data import Normalise
 from .fuse import fuse
-from .localize import find_peaks, radius_in_pixels
+from .localize import measure_brightness, find_peaks, radius_in_pixels
 from .models.contract import EmitterNet
 from .pipeline import Stages, in_parts, is_out_of_memory, read_frames, run_ahead
 
@@ -113,7 +113,7 @@ def choose_sizes(
 class Reconstruction:
     "What is left of a movie after a network has seen it."
     image:np.ndarray # Sum over all frames, in emitters per super-resolution pixel, float32, (rH, rW)
-    peaks:np.ndarray # One row a peak, (n, 5): frame, x and y in super-resolution pixels, confidence, spread in pixels
+    peaks:np.ndarray # One row a peak, (n, 6): frame, x and y in fine pixels, confidence, spread in pixels, brightness
     floor:float # Peaks below this confidence were not kept
     radius_nm:float # Peaks of one frame are further apart than this
     pixel_nm:float|None # Size of a super-resolution pixel in nm, None if the network does not know it
@@ -196,9 +196,10 @@ def _see(scan, start, clock, done, counts):
     start += done
     timed = partial(scan.stages.time, events=clock)
     with timed("upload", counts.nbytes): counts = counts.to(scan.device, non_blocking=True)
-    with timed("network", counts.nbytes): density = _predict(scan, scan.normalise(counts)[:, None])
+    with timed("network", counts.nbytes): density = _predict(scan, x := scan.normalise(counts)[:, None])
     with timed("sum", density.nbytes): light, total = count_light(density), density.sum()
-    with timed("peaks", density.nbytes): found = find_peaks(density, scan.floor, scan.radius_px)
+    with timed("peaks", density.nbytes):
+        found = measure_brightness(find_peaks(density, scan.floor, scan.radius_px), density, x)
     if scan.frames is not None:
         with timed("keep", density.nbytes): scan.frames[start:start + len(density)] = density.cpu()
     peaks = found.cpu().numpy()

@@ -79,3 +79,32 @@ def test_the_command_calibrates_a_network(tmp_path):
     found = smlm.localize(smlm.reconstruct(sure, fresh_movie, progress=False))
     assert found["confidence"].min() >= sure.threshold
     assert abs(smlm.error_ratio(found, fresh).std() - 1) < 0.15
+    truth.loc[truth["frame"] >= 150, "x_nm"] = truth["x_nm"].clip(upper=2399)[::-1].to_numpy()[truth["frame"] >= 150]
+    smlm.save_localizations(truth, tmp_path/"truth.csv", overwrite=True)  # nonsense in the last quarter
+    with pytest.raises(SystemExit): main([str(word) for word in [*asked, "--out", tmp_path/"again"]])
+    again = smlm.load_model(tmp_path/"again")
+    assert (again.threshold, again.calibration) == (sure.threshold, sure.calibration)  # it did not look there
+
+
+def by_light(number, seed):
+    "Localizations whose error falls with the photons, of which the table shows a poor copy: the brightness."
+    generator = np.random.default_rng(seed)
+    place, photons = generator.uniform(0, 5000, (number, 2)), generator.uniform(500, 4000, number)
+    off = place + 400/np.sqrt(photons)[:, None]*generator.standard_normal((number, 2))
+    columns = {"confidence": generator.uniform(0.5, 1, number), "spread_nm": generator.uniform(10, 40, number),
+               "brightness": photons/100*generator.lognormal(0, 0.4, number)}
+    truth = smlm.make_emitters(np.arange(number), *place.T, photons)
+    return smlm.make_emitters(np.arange(number), *off.T, **columns), truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_dim_and_bright_molecules_have_honest_errors(seed):
+    calibration = json.loads(json.dumps(smlm.fit_calibration(*by_light(20_000, seed))))
+    blind = {name: curve for name, curve in calibration.items() if name != "brightness"}  # as before, or by densities
+    found, truth = by_light(20_000, 100 + seed)
+    stated, old = (smlm.add_uncertainty(found, known) for known in (calibration, blind))
+    assert abs(smlm.error_ratio(stated, truth).std() - 1) < 0.03 and abs(smlm.error_ratio(old, truth).std() - 1) < 0.03
+    assert (smlm.ratio_by_photons(stated, truth)["ratio"] - 1).abs().max() < 0.15
+    assert (smlm.ratio_by_photons(old, truth)["ratio"] - 1).abs().max() > 0.25
+    for part in np.array_split(np.argsort(found["brightness"].to_numpy()), 4):  # and by what is seen
+        assert abs(smlm.error_ratio(stated.iloc[part], truth).std() - 1) < 0.15
