@@ -10,6 +10,7 @@ __all__ = ['Explorer', 'labelled_slider', 'make_panels', 'film_limits', 'draw_fr
 import base64
 import io
 from collections.abc import Callable, Mapping
+from html import escape
 
 import numpy as np
 import pandas as pd
@@ -33,10 +34,10 @@ class Explorer:
         beside:Mapping|None=None, # More widgets, by the name of the control to the left of which they stand
         rows:int=8, # Most rows of a table to show
     ):
-        from ipywidgets import HTML, HBox, Image, Layout, VBox
+        from ipywidgets import HTML, HBox, VBox
         if not controls: raise ValueError("an explorer needs at least one control")
         self.draw, self.controls, self.rows = draw, dict(controls), rows
-        self.picture, self.notes = Image(format="png", layout=Layout(max_width="100%")), HTML()
+        self.picture, self.notes = HTML(), HTML()
         self.update()
         for control in self.controls.values(): control.observe(self.update, "value")
         lines = [HBox([beside[name], control]) if name in (beside or {}) else control
@@ -50,15 +51,23 @@ class Explorer:
             drawn = self.draw(**{name: control.value for name, control in self.controls.items()})
             axes, *notes = drawn if isinstance(drawn, tuple) else (drawn,)
             file = io.BytesIO()
-            np.ravel(axes)[0].figure.savefig(file, format="png", dpi=80)
-            self.picture.value, self.picture.tooltip = file.getvalue(), describe_axes(axes)
+            figure = np.ravel(axes)[0].figure
+            figure.savefig(file, format="png", dpi=80)
+            self.png, self.words = file.getvalue(), describe_axes(axes)
+            self.picture.value = _as_image(self.png, self.words, 80*figure.get_size_inches())
             self.notes.value = "".join(_as_html(note, self.rows) for note in notes)
         finally:
             for number in set(plt.get_fignums()) - opened: plt.close(number)
 
     def _repr_mimebundle_(self, **_):
-        still = {"image/png": base64.b64encode(self.picture.value).decode(), "text/plain": self.picture.tooltip}
+        still = {"image/png": base64.b64encode(self.png).decode(), "text/plain": self.words}
         return self.box._repr_mimebundle_() | still
+
+# %% ../nbs/25e_explore.ipynb #e5f1c0ac
+def _as_image(png, words, size):
+    width, height = size.round().astype(int)
+    return (f'<img alt="{escape(words)}" width="{width}" height="{height}" style="max-width:100%;height:auto" '
+            f'src="data:image/png;base64,{base64.b64encode(png).decode()}">')
 
 def _as_html(note, rows):
     if not isinstance(note, pd.DataFrame): return f"<p>{note}</p>"
@@ -78,8 +87,8 @@ def labelled_slider(
     from ipywidgets import Layout
     if not low <= value <= high: raise ValueError(f"{label} must be from {low} to {high}, got {value}")
     steps = {} if step is None else {"step": step}
-    return kind(value=value, min=low, max=high, description=label, style={"description_width": "14em"},
-                layout=Layout(width="36em", max_width="100%"), **steps)
+    return kind(value=value, min=low, max=high, description=label, style={"description_width": "18em"},
+                layout=Layout(width="42em", max_width="100%"), **steps)
 
 def make_panels(
     count:int, # Number of panels, side by side
