@@ -1,0 +1,80 @@
+"""Networks on a movie that nobody of this project made: the test movie published with Deep-STORM.
+
+    python benchmarks/published_movie.py FOLDER BUNDLE ... [--image THEIRS.mat] [--precision bfloat16]
+
+FOLDER holds demo 1 of github.com/EliasNehme/Deep-STORM (MIT): testStack_SimulatedMicrotubules.tif, 361 frames of 64 x
+64 pixels of 100 nm, and Positions_Bundeld_Tubulin_Recreated.xlsx, its 81,178 emitters (reading it takes openpyxl).
+BUNDLE is a model bundle, or the name of a network that comes with the package. --image adds the authors' own
+reconstruction, Recovery_SimulatedMicrotubules.mat. The camera is that of their description: 100 counts in the dark,
+2.06 per photon.
+
+Columns: the constant offset along x and y in super-resolution pixels of 12.5 nm; NMSE in per cent of both images scaled
+to a sum of 1, as they are and after a blur of one pixel; Pearson's r, likewise; SSIM after the blur; and the share of
+the light further than 37.5 nm from every emitter. The offset is taken out of the positions before scoring, so that a
+convention about pixel corners does not count.
+"""
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.io import loadmat
+from scipy.ndimage import distance_transform_edt, gaussian_filter
+from skimage.metrics import structural_similarity
+from skimage.registration import phase_cross_correlation
+
+import dl4smlm as smlm
+
+UPSCALE, FINE_NM, FAR_NM = 8, 12.5, 37.5
+CAMERA = smlm.Normalise(offset_counts=100., scale_counts=206.)
+
+
+def count(places, shape, shift=(0., 0.)):
+    "Emitters in each fine pixel, after a shift of (rows, columns) in fine pixels."
+    edges = [np.arange(side + 1) for side in shape]
+    return np.histogramdd(places + np.asarray(shift), edges)[0]
+
+
+def scores(image, places):
+    "Offset and all scores of an image."
+    image = np.clip(image, 0, None).astype(float)
+    blurred, truth = gaussian_filter(image, 1), count(places, image.shape)
+    shift, *_ = phase_cross_correlation(blurred, gaussian_filter(truth, 1), upsample_factor=100, normalization=None)
+    truth = count(places, image.shape, shift)
+    pairs = {"raw": (truth, image), "blur": (gaussian_filter(truth, 1), blurred)}
+    row = {"offset_x": shift[1], "offset_y": shift[0]}
+    for name, (true, seen) in pairs.items():
+        true, seen = true/true.sum(), seen/seen.sum()
+        row[f"nmse_{name}"] = 100*((seen - true)**2).sum()/(true**2).sum()
+        row[f"r_{name}"] = np.corrcoef(true.ravel(), seen.ravel())[0, 1]
+    true, seen = pairs["blur"]
+    row["ssim_blur"] = structural_similarity(true, seen*true.sum()/seen.sum(), data_range=true.max(), sigma=1.5,
+                                             gaussian_weights=True, use_sample_covariance=False)
+    far = distance_transform_edt(truth == 0)*FINE_NM > FAR_NM
+    return row | {"far_percent": 100*image[far].sum()/image.sum()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="demo 1 of Deep-STORM")
+    parser.add_argument("bundles", nargs="*", help="model bundles")
+    parser.add_argument("--image", type=Path, help="somebody's reconstruction, .mat with one image")
+    parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
+    parser.add_argument("--out", type=Path, help="file for the table")
+    arguments = parser.parse_args()
+    table = pd.read_excel(arguments.folder/"Positions_Bundeld_Tubulin_Recreated.xlsx")
+    table.columns = [str(name).strip().lower() for name in table.columns]
+    x, y = (table[next(name for name in table.columns if name.startswith(axis))].to_numpy(float) for axis in "xy")
+    places, images = np.c_[y, x]/FINE_NM, {}
+    if arguments.image:
+        images["their own"] = next(value for name, value in loadmat(arguments.image).items() if name[0] != "_")
+    for bundle in arguments.bundles:
+        with smlm.open_movie(arguments.folder/"testStack_SimulatedMicrotubules.tif") as movie:
+            density = smlm.reconstruct(smlm.load_model(bundle), movie, CAMERA, 100., precision=arguments.precision)
+        images[Path(bundle).name] = density.image
+    rows = pd.DataFrame({name: scores(image, places) for name, image in images.items()}).T
+    print(rows.round(3).to_string())
+    if arguments.out: rows.round(4).to_csv(arguments.out, index_label="method")
+
+
+if __name__ == "__main__": main()
