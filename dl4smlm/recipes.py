@@ -106,7 +106,7 @@ def finish(
 ) -> dict[str, float]: # Jaccard, precision, recall, RMSE and efficiency at 4 emitters per µm²
     "Find the network's threshold and calibration, and score it on a movie that served for neither."
     model.eval()
-    pick_threshold(model, *film_test(frames, seed=seed + 10), device=device)
+    pick_threshold(model, *film_test(frames, seed=seed + 10), score="jaccard", device=device)
     calibrate(model, *film_test(frames, seed=seed + 11), device=device)
     movie, truth = film_test(frames, seed=seed + 12)
     found = localize(reconstruct(model, movie, device=device, progress=False))
