@@ -193,6 +193,7 @@ another spot size, more molecules in a frame, or much less light its picture wil
 Simulate a movie like yours, or take one whose truth you know, and score it before you believe it.
 """
 
+# %% ../nbs/24_bundle.ipynb #d3ec9875
 def write_readme(
     card:dict, # What `make_card` returned
     where:str="FOLDER", # What stands in the example for the place of the bundle

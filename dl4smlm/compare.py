@@ -52,6 +52,7 @@ class Verdict:
     megabytes:float # Memory at work for one frame, at the widest place
     parameters:int # Weights of the network
 
+# %% ../nbs/25b_compare.ipynb #ea321c64
 def judge(
     model:EmitterNet, # A trained network
     movie:np.ndarray, # Counts of a movie that it has not seen, (T, H, W)

@@ -171,6 +171,7 @@ def read_decode_h5(
     if missing: raise ValueError(f"{path} has no data/xyz or data/frame_ix: is it DECODE's?")
     return from_decode(path, columns, meta, pixel_nm, first_frame)
 
+# %% ../nbs/06d_containers.ipynb #81b8159a
 def write_decode_h5(
     table:pd.DataFrame, # Localizations
     path:str|Path, # HDF5 file to write; one that is there is replaced

@@ -132,6 +132,7 @@ class Scores:
 
     def __str__(self): return _in_words(self)
 
+# %% ../nbs/22_evaluate.ipynb #2ab7926a
 def _share(part, rest): return part/(part + rest) if part + rest else 1.
 
 # %% ../nbs/22_evaluate.ipynb #258bcb3b

@@ -57,6 +57,7 @@ class RunFrames:
 
     def close(self): self.file.close()
 
+# %% ../nbs/06_io.ipynb #c31f35c1
 def _open_npy(path):
     "Open an array that numpy saved."
     with naming(path), open(path, "rb") as file:

@@ -134,6 +134,7 @@ def _page(player):
             f'<input type="range" min="0" max="{count - 1}" value="0" aria-label="frame" style="flex:1" '
             f'oninput="{move}"/><output style="min-width:6em">frame {numbers[0]}</output></div></figure>')
 
+# %% ../nbs/25d_player.ipynb #9e6f927b
 def _bar(player):
     if not player.pixel_nm: return ""
     _, height, width = player.shape

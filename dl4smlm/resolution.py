@@ -126,6 +126,7 @@ class Detail:
         if np.isinf(self.resolution_nm): return "nothing in the picture stands out from noise"
         return f"the finest detail in the picture is {self.resolution_nm:.0f} nm"
 
+# %% ../nbs/22c_resolution.ipynb #6fdebf0b
 def decorrelation(
     image, # Image, (H, W): finely drawn, so that its pixels do not limit it
     pixel_nm:float, # Size of its pixels in nm
