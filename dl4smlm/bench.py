@@ -20,9 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from tifffile import TiffWriter
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import nn
 
 from .camera import Camera
 from .core import set_seed
@@ -33,7 +31,7 @@ from .localize import find_peaks, localize
 from .models.contract import EmitterNet, random_statistics
 from .models.zoo import create_model
 from .pipeline import read_frames
-from .reconstruct import choose_sizes, reconstruct
+from .reconstruct import WatchBytes, choose_sizes, reconstruct
 from .simulate import simulate
 
 # %% ../nbs/23h_bench.ipynb #b358d264
@@ -75,18 +73,6 @@ def measure_limits(
     return limits | {"memory": 2*large.nbytes/took["memory"]/1e9}
 
 # %% ../nbs/23h_bench.ipynb #f2b81d42
-class _Traffic(TorchDispatchMode):
-    "Watches operations, and adds up the bytes that they take in and give out."
-    def __init__(self):
-        super().__init__()
-        self.bytes = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        tensors = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)]
-        if not function.is_view: self.bytes += sum(tensor.numel()*tensor.element_size() for tensor in tensors)
-        return result
-
 def count_traffic(
     model:nn.Module, # Any network, fused or not
     size_px:int=64, # Side of the frame in camera pixels
@@ -94,8 +80,8 @@ def count_traffic(
     "Count what a network moves without running it."
     empty = copy.deepcopy(model).to("meta").eval()
     frame = torch.zeros(1, 1, size_px, size_px, device="meta")
-    with torch.no_grad(), _Traffic() as traffic: empty(frame)
-    return traffic.bytes
+    with torch.no_grad(), WatchBytes() as watch: empty(frame)
+    return sum(size for is_view, size in watch.steps if not is_view)
 
 # %% ../nbs/23h_bench.ipynb #d1343a98
 def write_movie(
