@@ -96,12 +96,21 @@ def test_two_processes_give_the_same(job, tmp_path, launch):
     assert same(job, tmp_path / "out")
 
 
+WHO = """
+import os
+from pathlib import Path
+import dl4smlm
+Path(f"{os.getpid()}.txt").write_text(str(dl4smlm.find_process()), encoding="utf-8")
+"""
+
+
 def test_processes_know_each_other_without_being_told_the_device(tmp_path):
     "On a machine without a GPU, `auto` is the processor, and there are two processes and not twice the first one."
-    (tmp_path / "who.py").write_text("import dl4smlm; print(dl4smlm.find_process())", encoding="utf-8")
+    (tmp_path / "who.py").write_text(WHO, encoding="utf-8")
     done = subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-                           str(tmp_path / "who.py")], env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    assert sorted(done.stdout.split("\n")) == ["", "(0, 2)", "(1, 2)"], done.stdout + done.stderr[-2000:]
+                           "who.py"], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    found = sorted(path.read_text(encoding="utf-8") for path in tmp_path.glob("*.txt"))  # lines of one stdout can mix
+    assert found == ["(0, 2)", "(1, 2)"], done.stdout + done.stderr[-2000:]
 
 
 def until_kept(process, out, blocks):
