@@ -285,8 +285,12 @@ def _keep_run(out, settings, resume):
 def _recipe(
     out: Out,
     network: Annotated[str, _option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
-    steps: Annotated[int, _option("Steps of 16 frames of 32 x 32 pixels.")] = 9600,
+    steps: Annotated[int, _option("Steps of the optimiser.")] = 9600,
+    batch: Annotated[int, _option("Frames of 32 x 32 pixels in a step; a GPU has room for 64 and more.")] = 16,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
+    l1: Annotated[float, _option("L1 weight of the loss.")] = 0.05,
+    option: Annotated[list[str] | None, _option("More for the network, such as `blocks=13`; may be repeated.")] = None,
+    compiled: Annotated[bool, _option("Let torch.compile rewrite the network first.", "--compile")] = False,
     resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -296,13 +300,23 @@ def _recipe(
 
     Writes a model bundle with threshold and calibration. The run is kept in DIR-unfinished until it is through."""
 
-    settings = {"network": network, "steps": str(steps), "upscale": str(upscale), "seed": str(seed)}
-    smlm.create_model(network, upscale)  # refuses what cannot be made, before a folder is
+    more = _read_options(option)
+    settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
+                "seed": str(seed), **more}
+    smlm.create_model(network, upscale, **more)  # refuses what cannot be made, before a folder is
     smlm.free_folder(out, overwrite)
     unfinished = _keep_run(out, settings, resume)
-    scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, overwrite=overwrite)
+    scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, l1, overwrite,
+                               batch_size=batch, compiled=compiled, **more)
     shutil.rmtree(unfinished)
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
+
+def _read_options(options):
+    "Turn NAME=VALUE into arguments, values that are whole numbers into such."
+    pairs = [option.partition("=") for option in options or []]
+    wrong = [name for name, equals, value in pairs if not (name.isidentifier() and equals and value)]
+    if wrong: raise ValueError(f"--option takes NAME=VALUE, such as blocks=13, got {wrong[0]!r}")
+    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
 
 # %% ../nbs/26_cli.ipynb #9af8f46b
 _Counts = Annotated[tuple[float, float] | None, _option(

@@ -354,6 +354,7 @@ def _fit(learner, epochs, progress, folder):
                 "weights": sum(weight.numel() for weight in learner.model.parameters())}
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
+    search, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # GPU: time convolutions once, choose
     try:
         if folder and (folder/"last.pt").exists(): _restore(learner, load_checkpoint(folder/"last.pt"), settings)
         bar.initial = bar.n = bar.last_print_n = (len(learner.history) - learner.first)*len(share)
@@ -365,6 +366,7 @@ def _fit(learner, epochs, progress, folder):
     except KeyboardInterrupt:
         if learner.best_weights is None: raise
     finally:
+        torch.backends.cudnn.benchmark = search
         bar.close()
         if learner.best_weights is not None: learner.model.load_state_dict(learner.best_weights)
         learner.judged = learner.model.to(memory_format=torch.contiguous_format).eval()

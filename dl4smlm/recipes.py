@@ -50,7 +50,7 @@ def recipe_stream(
     return LiveSimulation(
         [EMCCD, EMCCD, SCMOS], upscale, size_px=32, density=(0.2, 14.), photons=BRIGHTNESS, background=BACKGROUND,
         sigma_nm=WIDTH_NM, structure=[Uniform(), partial(Filaments, 8)], batch_size=batch_size, batches=batches,
-        seed=seed, fresh=fresh, device=device)
+        seed=seed, fresh=fresh, device=device, block=max(8, batch_size//4))
 
 # %% ../nbs/24c_recipes.ipynb #5b3b3201
 class SmallGrid(nn.Module):
@@ -117,7 +117,7 @@ def finish(
 def train_recipe(
     network:str, # Name of the network, as in `list_models()`
     out:str|Path, # Folder of the bundle
-    steps:int=9600, # Steps of 16 frames, in epochs of 300
+    steps:int=9600, # Steps, in epochs of 300
     upscale:int=8, # Super-resolution pixels per camera pixel
     seed:int=0, # Seed of weights and frames
     device:str="auto", # Where to train
@@ -126,20 +126,24 @@ def train_recipe(
     overwrite:bool=False, # Replace what is in the folder
     progress:bool=True, # Show a progress bar
     callbacks=(), # What else to do while it trains
+    batch_size:int=16, # Frames in a step; a GPU has room for more
+    compiled:bool=False, # Let torch.compile rewrite the network first: minutes of waiting, then shorter steps
+    **arguments, # What else `create_model` needs, such as `width` of FID-STORM
 ) -> dict[str, float]: # The scores of `finish`
     "Train a network by the recipe, and save it as a bundle."
     if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
     with new_folder(out, overwrite) as folder:
         set_seed(seed)
-        model = create_model(network, upscale)
+        model = create_model(network, upscale, **arguments)
         each = min(STEPS_PER_EPOCH, steps)
-        train = recipe_stream(each, seed + 1, True, upscale, device)
+        train = recipe_stream(each, seed + 1, True, upscale, device, batch_size)
         valid = recipe_stream(8, seed + 2, False, upscale, device)
         learner = Learner(train_on_small_grid(model), train, valid, L1L2Loss(l1=l1), HIGHEST_LR[model.config["name"]],
                           device, "bfloat16", clip=1., average=0.999, callbacks=callbacks)
+        if compiled: learner.model.compile()
         learner.fit(-(-steps//each), progress, run, resume=run is not None)
         model.to(learner.device).normalise, model.pixel_nm = learner.model.normalise, learner.model.pixel_nm
         scores = finish(model, seed=seed, device=device)
-        recipe = f"dl4smlm recipe, {steps} steps"
+        recipe = f"dl4smlm recipe, {steps} steps of {batch_size} frames"
         save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, recipe=recipe)
     return scores
