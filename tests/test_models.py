@@ -4,10 +4,10 @@ from functools import partial
 import pytest
 import torch
 
-from dl4smlm.models.contract import UPSCALES, check_model
+from dl4smlm.models.contract import CHECKS, UPSCALES, check_model
 from dl4smlm.models.zoo import MODELS, create_model, list_models, model_table
 
-# The same plan with fewer channels: the contract is about the plan, and the full widths would take minutes.
+# The same plan with fewer channels: the contract is about the plan, and full widths take minutes at an upscale of 16.
 NARROW = {
     "srcnn": {"widths": (8, 4)},
     "deepstorm": {"widths": (8, 16, 32), "bottleneck": 64},
@@ -25,7 +25,7 @@ PARAMETERS = {"srcnn": 8_129, "deepstorm": 1_366_208, "skipstorm": 1_366_209, "u
 @pytest.mark.parametrize("name", list_models())
 def test_contract(name, upscale):
     make = partial(create_model, name, **NARROW.get(name, {}))
-    found = check_model(make, upscale, export=upscale == 8)["found"]
+    found = check_model(make, upscale)["found"]
     measured, stated = found["reach"].removesuffix(" px").split(" px, states ")
     assert measured == stated, "reach_px is true but larger than need be: tiles would overlap too much"
 
@@ -33,12 +33,16 @@ def test_contract(name, upscale):
 @pytest.mark.parametrize("upscale", UPSCALES)
 def test_the_other_reading_of_drlstorm_keeps_the_contract(upscale):
     make = partial(create_model, "drlstorm", residual="gauss", **NARROW["drlstorm"])
-    check_model(make, upscale, export=upscale == 8)
+    check_model(make, upscale)
 
 
+@pytest.mark.parametrize("upscale", UPSCALES)
 @pytest.mark.parametrize("name", list_models())
-def test_contract_at_full_width(name):
-    check_model(partial(create_model, name), upscale=4, export=False)
+def test_contract_at_full_width(name, upscale):
+    make = partial(create_model, name)
+    if upscale < 16: check_model(make, upscale)
+    else:
+        for promise in ("door", "state", "half precision", "export"): CHECKS[promise](make, upscale)
 
 
 @pytest.mark.parametrize("name", list_models())
