@@ -290,7 +290,7 @@ def _recipe(
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     l1: Annotated[float, _option("L1 weight of the loss.")] = 0.05,
     option: Annotated[list[str] | None, _option("More for the network, such as `blocks=13`; may be repeated.")] = None,
-    compiled: Annotated[bool, _option("Let torch.compile rewrite the network first.", "--compile")] = False,
+    lr: Annotated[float | None, _option("Highest learning rate; else the recipe's own.")] = None,
     resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -302,12 +302,12 @@ def _recipe(
 
     more = _read_options(option)
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
-                "seed": str(seed), **more}
+                "lr": str(lr), "seed": str(seed), **more}
     smlm.create_model(network, upscale, **more)  # refuses what cannot be made, before a folder is
     smlm.free_folder(out, overwrite)
     unfinished = _keep_run(out, settings, resume)
     scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, l1, overwrite,
-                               batch_size=batch, compiled=compiled, **more)
+                               batch_size=batch, lr=lr, **more)
     shutil.rmtree(unfinished)
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
 

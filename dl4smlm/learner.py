@@ -43,7 +43,7 @@ def compute_loss(
     y = y.to(device, non_blocking=True)
     half = HALF[precision]
     with torch.autocast(torch.device(device).type, half) if half else nullcontext(): prediction = model(x)
-    return loss(prediction, y)
+    return loss(prediction.float() if half else prediction, y)
 
 # %% ../nbs/11_learner.ipynb #38376892
 def mean_loss(

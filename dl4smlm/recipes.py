@@ -8,6 +8,7 @@ __all__ = ['EMCCD', 'SCMOS', 'BRIGHTNESS', 'BACKGROUND', 'WIDTH_NM', 'HIGHEST_LR
 
 # %% ../nbs/24c_recipes.ipynb #ed740ac8
 import copy
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -106,8 +107,10 @@ def finish(
 ) -> dict[str, float]: # Jaccard, precision, recall, RMSE and efficiency at 4 emitters per µm²
     "Find the network's threshold and calibration, and score it on a movie that served for neither."
     model.eval()
-    pick_threshold(model, *film_test(frames, seed=seed + 10), score="jaccard", device=device)
-    calibrate(model, *film_test(frames, seed=seed + 11), device=device)
+    try:
+        pick_threshold(model, *film_test(frames, seed=seed + 10), score="jaccard", device=device)
+        calibrate(model, *film_test(frames, seed=seed + 11), device=device)
+    except ValueError as error: warnings.warn(f"no threshold, or no calibration: {error}", stacklevel=2)
     movie, truth = film_test(frames, seed=seed + 12)
     found = localize(reconstruct(model, movie, device=device, progress=False))
     scores = evaluate(found, truth, 250., 450., tuple(side*model.pixel_nm for side in movie.shape[1:]))
@@ -127,7 +130,7 @@ def train_recipe(
     progress:bool=True, # Show a progress bar
     callbacks=(), # What else to do while it trains
     batch_size:int=16, # Frames in a step; a GPU has room for more
-    compiled:bool=False, # Let torch.compile rewrite the network first: minutes of waiting, then shorter steps
+    lr:float|None=None, # Highest learning rate; None for that of `HIGHEST_LR`
     **arguments, # What else `create_model` needs, such as `width` of FID-STORM
 ) -> dict[str, float]: # The scores of `finish`
     "Train a network by the recipe, and save it as a bundle."
@@ -138,9 +141,9 @@ def train_recipe(
         each = min(STEPS_PER_EPOCH, steps)
         train = recipe_stream(each, seed + 1, True, upscale, device, batch_size)
         valid = recipe_stream(8, seed + 2, False, upscale, device)
-        learner = Learner(train_on_small_grid(model), train, valid, L1L2Loss(l1=l1), HIGHEST_LR[model.config["name"]],
-                          device, "bfloat16", clip=1., average=0.999, callbacks=callbacks)
-        if compiled: learner.model.compile()
+        learner = Learner(train_on_small_grid(model), train, valid, L1L2Loss(l1=l1),
+                          lr or HIGHEST_LR[model.config["name"]], device, "bfloat16", clip=1., average=0.999,
+                          callbacks=callbacks)
         learner.fit(-(-steps//each), progress, run, resume=run is not None)
         model.to(learner.device).normalise, model.pixel_nm = learner.model.normalise, learner.model.pixel_nm
         scores = finish(model, seed=seed, device=device)
