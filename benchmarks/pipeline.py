@@ -3,7 +3,7 @@
     python benchmarks/pipeline.py [--device cuda] [--wall] [--threads 2] [--frames 64] [--slow-frames 4] [--size 128]
 
 Measures all networks in float32 and bfloat16, and how the cost grows, and writes benchmarks/pipeline.json, which the
-page Bench of the site shows. FID-STORM, which works on the camera's grid, gets more frames than the networks on the
+page Bench of the site shows, or for a GPU pipeline_gpu.json. FID-STORM, which works on the camera's grid, gets more frames than the networks on the
 fine grid. The clock is the processor's on one thread, which other programs disturb little; --wall takes the one on
 the wall. For a single measurement on your machine: dl4smlm bench.
 """
@@ -20,16 +20,20 @@ def main():
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--wall", action="store_true", help="measure by the clock on the wall")
     parser.add_argument("--threads", type=int, help="threads, with --wall")
-    parser.add_argument("--frames", type=int, default=64, help="frames for FID-STORM")
-    parser.add_argument("--slow-frames", type=int, default=4, help="frames for the others")
-    parser.add_argument("--size", type=int, default=128, help="side of a frame in camera pixels")
+    parser.add_argument("--frames", type=int, help="frames for FID-STORM; 64, or 12000 on a GPU")
+    parser.add_argument("--slow-frames", type=int, help="frames for the others; 4, or 512 on a GPU")
+    parser.add_argument("--size", type=int, help="side of a frame in camera pixels; 128, or 256 on a GPU")
+    parser.add_argument("--out", type=Path, help="where to write; pipeline.json, or pipeline_gpu.json, beside this file")
     options = parser.parse_args()
-    both, how = ("float32", "bfloat16"), {"threads": options.threads, "cpu_time": not options.wall,
-                                          "device": options.device}
-    figures = run_bench(["fidstorm"], options.frames, options.size, 8, both, rounds=2, growth=True, **how)
+    gpu = options.device.startswith("cuda")
+    frames, slow, size = options.frames or (12000 if gpu else 64), options.slow_frames or (512 if gpu else 4), options.size
+    both, how = ("float32", "bfloat16"), {"threads": options.threads, "cpu_time": not (options.wall or gpu),
+                                          "size_px": size or (256 if gpu else 128), "device": options.device}
+    figures = run_bench(["fidstorm"], frames, precisions=both, growth=True, **how)
     others = [name for name in list_models() if name != "fidstorm"]
-    figures["networks"] += run_bench(others, options.slow_frames, options.size, 8, both, rounds=1, **how)["networks"]
-    Path(__file__).with_suffix(".json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    figures["networks"] += run_bench(others, slow, precisions=both, **how)["networks"]
+    out = options.out or Path(__file__).with_name("pipeline_gpu.json" if gpu else "pipeline.json")
+    out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(describe_bench(figures))
 
 

@@ -30,7 +30,7 @@ from .io import open_movie
 from .localize import find_peaks, localize
 from .models.contract import EmitterNet, random_statistics
 from .models.zoo import create_model
-from .pipeline import read_frames
+from .pipeline import read_frames, tuning
 from .reconstruct import WatchBytes, choose_sizes, reconstruct
 from .simulate import simulate
 
@@ -52,20 +52,21 @@ def shortest(
 # %% ../nbs/23h_bench.ipynb #fccd2150
 def measure_limits(
     device:str|torch.device="cpu", # The device to measure
-    side:int=1024, # Side of the matrices; the convolution has a quarter as many channels
+    side:int|None=None, # Side of the matrices, four times the channels of the convolution; None for 1024, a GPU 8192
     rounds:int=10, # How often to try
     clock:Callable=time.perf_counter, # Which clock to use
 ) -> dict[str, float]: # Billion multiply-adds a second in float32 and in bfloat16, and GB/s to memory and back
     "Measure how fast a device can multiply and add, and copy memory."
-    wait = torch.cuda.synchronize if torch.device(device).type == "cuda" else lambda: None
-    large, limits = torch.empty(2**25, device=device).fill_(1), {}
+    gpu, limits = torch.device(device).type == "cuda", {}
+    wait, side = torch.cuda.synchronize if gpu else lambda: None, side or (8192 if gpu else 1024)
+    large = torch.ones(2**28 if gpu else 2**25, device=device)
     copy = torch.empty_like(large)
     for name in ("float32", "bfloat16"):
         how = {"device": device, "dtype": getattr(torch, name)}
         wide = nn.Conv2d(side//4, side//4, 3, padding=1, **how).to(memory_format=torch.channels_last)
         matrix, image = torch.ones(side, side, **how), torch.ones(1, side//4, 48, 48, **how)
         image = image.to(memory_format=torch.channels_last)
-        with torch.inference_mode():
+        with torch.inference_mode(), tuning(gpu):
             took = shortest({"product": lambda: (matrix @ matrix, wait()),  # noqa: B023 (called at once)
                              "convolution": lambda: (wide(image), wait())}, rounds, clock)  # noqa: B023
         limits[name] = max(side**3/took["product"], 9*(side//4)**2*48**2/took["convolution"])/1e9
@@ -110,9 +111,10 @@ def obvious_way(
     model:EmitterNet, # A network
     path:str|Path, # A movie
     device:str="cpu", # Where to compute
+    frames:int|None=None, # How many frames of the movie; None for all
 ) -> tuple[np.ndarray, pd.DataFrame]: # Picture and table
     "Reconstruct in the obvious way: read all, then frame by frame through the network as it is."
-    with open_movie(path) as movie: counts = torch.from_numpy(movie[:].astype(np.float32))
+    with open_movie(path) as movie: counts = torch.from_numpy(movie[:frames].astype(np.float32))
     with torch.no_grad():
         answers = [model(model.normalise(frame[None, None].to(device)))[0].clamp(min=0).cpu() for frame in counts]
     density = torch.cat(answers)
@@ -124,10 +126,10 @@ def _bare(model, path, precision, device):
     fast = fuse(model, torch.bfloat16 if precision == "bfloat16" else None)
     with open_movie(path) as movie: counts = read_frames(movie, 0, len(movie))
     x = model.normalise(counts.to(device))[:, None]
-    batch = choose_sizes(fast, *x.shape[2:], 2**25 if torch.device(device).type == "cpu" else 2**31)[1]
+    batch = choose_sizes(fast, *x.shape[2:], 2**25 if torch.device(device).type == "cpu" else 2**33)[1]
 
     def run():
-        with torch.inference_mode():
+        with torch.inference_mode(), tuning(x.is_cuda):
             for part in x.split(batch): fast(part)
         if x.is_cuda: torch.cuda.synchronize()
     return run
@@ -161,17 +163,20 @@ def bench_network(
     clock:Callable=time.perf_counter, # Which clock to use
 ) -> dict: # One row of a table: frames and MB a second, how that compares, and the seconds of each stage
     "Measure a network from file to table."
-    model, accounts = untrained(name, upscale).to(device), []
+    gpu, model, accounts = torch.device(device).type == "cuda", untrained(name, upscale).to(device), []
+    if gpu: torch.cuda.reset_peak_memory_stats(device)
+    with open_movie(path) as movie: frames, size = len(movie), movie.shape[1:]
+    few = min(frames, max(4, 2**29//math.prod(size)//upscale**2))  # the obvious way keeps all densities
     ways = {"bare": _bare(model, path, precision, device), "whole": _whole(model, path, precision, device, accounts)}
-    if obvious: ways["obvious"] = lambda: obvious_way(model, path, device)
+    if obvious: ways["obvious"] = lambda: obvious_way(model, path, device, few)
+    if gpu: shortest(ways, 1, clock)  # the first time, a GPU is slow
     took = shortest(ways, rounds, clock)
     best = min(accounts, key=lambda density: density.stages["all"]["seconds"])
-    with open_movie(path) as movie: frames, size = len(movie), movie.shape[1:]
     stages = {stage: row["seconds"] for stage, row in best.stages.items()}
     work = count_work(fuse(model), 64)/64**2*math.prod(size)*frames
     return {"network": name, "precision": precision, "upscale": upscale, "frames": frames, "side": size[0],
             "frames_per_s": frames/took["whole"], "mb_per_s": best.stages["read"]["bytes"]/1e6/took["whole"],
-            "of_bare": took["bare"]/took["whole"], "times_obvious": took.get("obvious", math.nan)/took["whole"],
+            "of_bare": took["bare"]/took["whole"], "times_obvious": took.get("obvious", math.nan)*frames/few/took["whole"],
             "gmac_per_s": work/took["bare"]/1e9, "rounding": best.rounding, "memory_mb": peak_memory_mb(device),
             "stages": stages}
 
@@ -184,9 +189,10 @@ def bench_growth(
     small:bool=False, # Tiny sizes, to see whether it runs
 ) -> pd.DataFrame: # Milliseconds a frame for each value of frames, side_px, upscale and density
     "Measure how the cost of a frame grows with what it depends on."
-    rows, usual = [], {"frames": 8, "side_px": 32 if small else 64, "upscale": 2 if small else 8}
+    many = 32 if torch.device(device).type == "cuda" else 1  # a GPU takes more frames to get going
+    rows, usual = [], {"frames": 8*many, "side_px": 32 if small else 64, "upscale": 2 if small else 8}
     values = {"frames": [2, 4], "side_px": [16, 32], "upscale": [2, 4], "density": [1, 4]} if small else {
-        "frames": [4, 8, 16, 32], "side_px": [32, 64, 128, 256], "upscale": [2, 4, 8, 16], "density": [.1, 1, 5, 10]}
+        "frames": [4*many, 8*many, 16*many, 32*many], "side_px": [32, 64, 128, 256], "upscale": [2, 4, 8, 16], "density": [.1, 1, 5, 10]}
     for what, chosen in values.items():
         for value in chosen:
             if what == "density": seconds = _time_peaks(value, usual, device, rounds, clock)
@@ -220,6 +226,8 @@ def run_bench(
     device:str="cpu", # Where to compute
 ) -> dict: # The machine, its limits, a row for each network and precision, and the growth
     "Measure networks from file to table."
+    if cpu_time and torch.device(device).type == "cuda":
+        raise ValueError("the processor's clock does not see what a GPU does: leave out cpu_time")
     before, clock = torch.get_num_threads(), time.process_time if cpu_time else time.perf_counter
     threads = 1 if cpu_time else threads or before
     torch.set_num_threads(threads)
@@ -229,10 +237,14 @@ def run_bench(
             rows = [bench_network(name, path, upscale, precision, device, rounds, precision == "float32", clock)
                     for name in networks for precision in precisions]
         machine = {"processor": platform.machine(), "torch": torch.__version__, "device": device, "threads": threads,
-                   "clock": "processor" if cpu_time else "wall", "rounds": rounds}
+                   "clock": "processor" if cpu_time else "wall", "rounds": rounds, **_gpu(device)}
         return {"machine": machine, "limits": measure_limits(device, clock=clock), "networks": rows,
                 "growth": bench_growth(device=device, rounds=rounds, clock=clock).to_dict("list") if growth else None}
     finally: torch.set_num_threads(before)
+
+def _gpu(device):
+    if torch.device(device).type != "cuda": return {}
+    return {"gpu": torch.cuda.get_device_name(device), "float32": "TF32" if torch.backends.cudnn.allow_tf32 else "exact"}
 
 # %% ../nbs/23h_bench.ipynb #f659d35d
 def bench_tables(

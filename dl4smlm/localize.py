@@ -8,7 +8,7 @@ __all__ = ['find_peaks', 'measure_brightness', 'peaks_to_table', 'radius_in_pixe
 
 # %% ../nbs/21_localize.ipynb #8ada6ae6
 import math
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
@@ -26,24 +26,42 @@ def _shifts(image, radius_px, axis):
     padded = F.pad(image, pad)  # nothing beyond the border
     return [padded.narrow(axis, start, image.shape[axis]) for start in range(2*radius_px + 1)]
 
-def _window(place, radius_px):
-    "Index of the square of pixels around each place, in an image with `radius_px` pixels added on every side."
-    image, row, col = place
-    step = torch.arange(2*radius_px + 1, device=image.device)
-    return image[:, None, None], (row[:, None] + step)[:, :, None], (col[:, None] + step)[:, None, :]
+def _window(place, radius_px, shape):
+    "Index of the square of pixels around each place, (n, k, k), and which of them lie within the image."
+    image, *place = place
+    step = torch.arange(-radius_px, radius_px + 1, device=image.device)
+    rows, cols = (at[:, None] + step for at in place)
+    within_rows, within_cols = ((at >= 0) & (at < size) for at, size in zip((rows, cols), shape[-2:]))
+    rows, cols = (at.clamp(0, size - 1) for at, size in zip((rows, cols), shape[-2:]))
+    return (image[:, None, None], rows[:, :, None], cols[:, None]), within_rows[:, :, None] & within_cols[:, None]
+
+def _around(image, place, radius_px):
+    index, within = _window(place, radius_px, image.shape)
+    return torch.where(within, image[index], 0.)
+
+def _bright(image, above):
+    "Image, row and column of the pixels above a value that none of the nearest exceeds."
+    if image.device.type != "cpu":  # a GPU prefers few steps to short ones
+        return ((image == F.max_pool2d(image[:, None], 3, 1, 1)[:, 0]) & (image > above)).nonzero().unbind(1)
+    padded = F.pad(image.detach(), (1, 1, 1, 1)).numpy()  # NumPy compares and searches faster than PyTorch
+    left, right, upper, lower = (padded[:, 1:-1, :-2], padded[:, 1:-1, 2:], padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
+    wins = (middle := padded[:, 1:-1, 1:-1]) > np.float32(above)
+    for before, after in ((left, right), (upper, lower)): wins &= (middle > before) & (middle >= after)
+    return [torch.from_numpy(index) for index in np.unravel_index(np.flatnonzero(wins), wins.shape)]
 
 def _tops(image, radius_px, above=0.):
     "Image, row and column of the pixels above a value that no other within the radius exceeds."
-    (left, _, right), (upper, _, lower) = _shifts(image, 1, -1), _shifts(image, 1, -2)
-    bright = (image > torch.maximum(left, upper).clamp_(min=above)) & (image >= torch.maximum(right, lower))
-    place, half = bright.nonzero(as_tuple=True), (2*radius_px + 1)**2//2
-    around = F.pad(image, (radius_px,)*4)[_window(place, radius_px)].flatten(1)
-    before, top, after = around.split([half, 1, half], 1)
-    wins = (top > before).all(1) & (top >= after).all(1)
+    place, half = _bright(image, above), (2*radius_px + 1)**2//2
+    before, top, after = _around(image, place, radius_px).flatten(1).split([half, 1, half], 1)
+    return _take(place, (top[:, 0] > before.amax(1)) & (top[:, 0] >= after.amax(1)))
+
+def _take(place, wins):
+    wins = wins.nonzero()[:, 0]
     return [index[wins] for index in place]
 
 # %% ../nbs/21_localize.ipynb #f8945d86
 def _smooth(image, radius_px, sigma_px):
+    if image.is_cuda and len(image) > 1 and image.numel() < 2**31: return _convolve(image, radius_px, sigma_px)
     weights = gaussian_kernel(2*radius_px + 1, sigma_px).tolist()
     for axis in (-1, -2):
         parts = _shifts(image, radius_px, axis)
@@ -51,20 +69,48 @@ def _smooth(image, radius_px, sigma_px):
         for i in range(radius_px): image.add_(parts[i] + parts[-1 - i], alpha=weights[i])
     return image
 
+@cache
+def _kernel_on(device, size, sigma_px):
+    "Weights on a device, kept there: to fetch them, a GPU would have to stop."
+    with torch.inference_mode(False): return gaussian_kernel(size, sigma_px).to(device)
+
+def _convolve(image, radius_px, sigma_px):
+    "The same as one operation for each axis: every image is a channel, smoothed by itself."
+    weights = _kernel_on(image.device, 2*radius_px + 1, sigma_px).to(image)
+    for shape in ((1, -1), (-1, 1)):
+        kernel = weights.reshape(1, 1, *shape).repeat(len(image), 1, 1, 1)
+        image = F.conv2d(image[None], kernel, padding="same", groups=len(image))[0]
+    return image
+
+def _places_in(density, least, radius_px):
+    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
+    return _take(place, _around(density, place, radius_px).sum((1, 2)) >= least)
+
+# %% ../nbs/21_localize.ipynb #7da74762
+_CACHED = 2**17  # Pixels to work on at once
+
 def _places(density, least, radius_px):
     "Image, row and column of the peaks whose square holds at least so much."
-    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
-    total = F.pad(density, (radius_px,)*4)[_window(place, radius_px)].sum((1, 2))
-    return [index[total >= least] for index in place]
+    count, height, width = density.shape
+    images, rows, halo = max(1, _CACHED//(height*width)), max(_CACHED//width, 8*radius_px), 2*radius_px
+    if density.device.type != "cpu": images, rows = max(count, 1), height
+    found = [torch.zeros(3, 0, dtype=torch.int64, device=density.device)]
+    for start in range(0, count, images):
+        for low in range(0, height, rows):
+            first = max(low - halo, 0)
+            image, row, col = _places_in(density[start:start + images, first:low + rows + halo], least, radius_px)
+            mine = (row >= low - first) & (row < low - first + rows)
+            found.append(torch.stack(_take([image + start, row + first, col], mine)))
+    return torch.cat(found, 1).unbind()
 
 # %% ../nbs/21_localize.ipynb #1ae10977
 def _shares(density, place, reach_px):
     "Give each peak its part of the density around it, (n, k, k)."
-    along = gaussian_kernel(2*reach_px + 1, reach_px/3).to(density)
+    along = _kernel_on(density.device, 2*reach_px + 1, reach_px/3).to(density)
     weight = (along[:, None]*along).expand(len(place[0]), -1, -1)
-    padded, window = F.pad(density, (reach_px,)*4), _window(place, reach_px)
-    claims = torch.zeros_like(padded).index_put_(window, weight, accumulate=True)
-    return padded[window]*weight/claims[window]
+    index, within = _window(place, reach_px, density.shape)
+    claims = torch.zeros_like(density).index_put_(index, torch.where(within, weight, 0.), accumulate=True)
+    return torch.where(within, density[index], 0.)*weight/claims[index]
 
 # %% ../nbs/21_localize.ipynb #92757bac
 def _gravity(profile):
@@ -97,10 +143,11 @@ def find_peaks(
     floor:float=0.1, # Least confidence to keep: emitters around the peak
     radius_px:int=2, # Peaks are further apart than this along an axis; each is given its share up to twice as far
     centre:str="gravity", # The place of a peak: centre of "gravity" of its share, or "fit" of a Gaussian to its top
+    positive:bool=False, # There is no negative density, so none needs to be put aside
 ) -> Tensor: # One row a peak, (n, 5): image, x and y in pixels from the outer corner, confidence, spread in pixels
     "Find the places where density gathers: how much, where, and how spread."
     find_centre = _way_to(centre)
-    density = density.clamp(min=0)
+    density = density if positive else density.clamp(min=0)
     image, row, col = place = _places(density, min(floor, _FAINT), radius_px)
     share = _shares(density, place, 2*radius_px)
     confidence, (x, y) = share.sum((1, 2)), (find_centre(share.sum(axis)) for axis in (1, 2))
@@ -114,11 +161,13 @@ def measure_brightness(
     frames:Tensor, # What the network saw, (N, 1, H, W)
     width_px:float=1.2, # Standard deviation of a spot in camera pixels
     steps:int=4, # Steps of Richardson and Lucy
+    positive:bool=False, # There is no negative density, so none needs to be put aside
 ) -> Tensor: # The same with one more column: network input that belongs to each peak, summed over pixels, (n, 6)
     "Share the light of the frames out among the emitters of a density, and note what each peak has."
     upscale = density.shape[-1]//frames.shape[-1]
     light = (frames - frames.flatten(1).median(1).values[:, None, None, None])[:, 0].clamp(min=0)
-    emitters = F.avg_pool2d(density.clamp(min=0)[:, None], upscale, divisor_override=1)[:, 0]
+    density = density if positive else density.clamp(min=0)
+    emitters = F.avg_pool2d(density[:, None], upscale, divisor_override=1)[:, 0]
     blur = partial(_smooth, radius_px=math.ceil(2.5*width_px), sigma_px=width_px)
     each = (light.sum((1, 2))/emitters.sum((1, 2)).clamp(min=0.5))[:, None, None].expand_as(light)
     within = blur(torch.ones_like(light[:1]))  # less than one at the border

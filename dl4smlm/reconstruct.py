@@ -10,8 +10,9 @@ __all__ = ['tile_spans', 'predict_tiled', 'WatchBytes', 'bytes_per_pixel', 'choo
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +20,7 @@ from queue import SimpleQueue
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -31,7 +33,7 @@ from .data import Normalise
 from .fuse import fuse
 from .localize import measure_brightness, find_peaks, radius_in_pixels
 from .models.contract import EmitterNet
-from .pipeline import Stages, in_parts, is_out_of_memory, read_frames, run_ahead
+from .pipeline import Stages, in_parts, is_out_of_memory, read_frames, run_ahead, tuning
 
 # %% ../nbs/23_reconstruct.ipynb #6e7fd329
 def tile_spans(
@@ -59,6 +61,7 @@ def predict_tiled(
 ) -> Tensor: # Emitters per super-resolution pixel, (N, rH, rW), negative values set to 0
     "Predict large frames tile by tile; the answer is that of the whole frame."
     r, (height, width) = model.upscale, x.shape[-2:]
+    if max(height, width) <= tile_px: return model(x)[:, 0].clamp(min=0)
     density = x.new_empty(len(x), r*height, r*width)
     rows, cols = (tile_spans(side, tile_px, model.reach_px, model.period_px) for side in (height, width))
     for row, keep_row in rows:
@@ -158,7 +161,13 @@ def _threads_in_one(device, fine_px):
     return torch.get_num_threads() if device.type == "cpu" and _at_once(device, fine_px) == 1 else 1
 
 
+
 # %% ../nbs/23_reconstruct.ipynb #a1335e72
+_MANY = 2048 # Frames for which it pays to let a GPU try out how to convolve
+
+@cache
+def _gpu_threads(): return ThreadPoolExecutor(2)  # kept, since each remembers what was tried out
+
 class Scan:
     "A network at work on a movie."
     def __init__(self,
@@ -173,6 +182,7 @@ class Scan:
         self.model, self.movie, self.normalise, self.device = model, movie, normalise, device
         self.floor, self.radius_px, (self.tile_px, self.batch) = floor, radius_px, sizes
         self.frames, self.stages, self._streams = None, Stages(), SimpleQueue()
+        self.tuned = device.type == "cuda" and movie.shape[0] >= _MANY
         self.at_once = _at_once(device, model.upscale**2*math.prod(movie.shape[1:]))
         for _ in range(self.at_once*(device.type == "cuda")): self._streams.put(torch.cuda.Stream(device))
 
@@ -185,23 +195,27 @@ class Scan:
         stream, clock = self._streams.get() if gpu else None, [] if gpu else None
         try:
             with torch.inference_mode(), torch.cuda.stream(stream):
-                see = partial(_see, self, start, clock)
+                see = partial(_see, self, start, clock, len(counts))
                 seen, self.batch = in_parts(see, counts, self.batch)
                 light = sum(light for light, _ in seen)
+                if gpu: stream.synchronize()  # the sum is taken up elsewhere
         finally:
             if gpu: self._streams.put(stream)
         self.stages.settle(clock)
         return light, np.concatenate([peaks for _, peaks in seen])
 
 # %% ../nbs/23_reconstruct.ipynb #74872bcc
-def _see(scan, start, clock, done, counts):
-    start += done
+def _see(scan, start, clock, whole, done, counts):
+    start, missing = start + done, scan.batch - len(counts) if scan.tuned and len(counts) == whole else 0
     timed = partial(scan.stages.time, events=clock)
     with timed("upload", counts.nbytes): counts = counts.to(scan.device, non_blocking=True)
-    with timed("network", counts.nbytes): density = _predict(scan, x := scan.normalise(counts)[:, None])
+    with timed("network", counts.nbytes):
+        x = scan.normalise(counts)[:, None]
+        density = _predict(scan, F.pad(x, (0,)*7 + (missing,)) if missing > 0 else x)[:len(x)]
     with timed("sum", density.nbytes): light, total = count_light(density), density.sum()
     with timed("peaks", density.nbytes):
-        found = measure_brightness(find_peaks(density, scan.floor, scan.radius_px), density, x)
+        found = find_peaks(density, scan.floor, scan.radius_px, positive=True)
+        found = measure_brightness(found, density, x, positive=True)
     if scan.frames is not None:
         with timed("keep", density.nbytes): scan.frames[start:start + len(density)] = density.cpu()
     peaks = found.cpu().numpy()
@@ -232,7 +246,7 @@ def _go_over(
     read = run_ahead(partial(_read, scan), parts, ahead=3)
     alone = None if gpu else partial(torch.set_num_threads, 1)
     seen = run_ahead(lambda part: (part[0], len(part[2]), *scan.see(*part[1:])), _taken(scan, read),
-                     scan.at_once if scan.at_once > 1 else 0, ahead=scan.at_once, begin=alone)
+                     scan.at_once if scan.at_once > 1 else 0, scan.at_once, alone, _gpu_threads() if gpu else None)
     try:
         for number, group in groupby(seen, key=itemgetter(0)):
             light, rows = None, []
@@ -275,22 +289,31 @@ def _room(shape, blocks):
     return np.lib.format.open_memmap(path, "r+")
 
 # %% ../nbs/23_reconstruct.ipynb #d96749de
+def _block(device, height, width):
+    "Frames in a block: some megabytes, and more for a GPU, which has done them sooner."
+    return max(16, 2**(22 if device.type == "cuda" else 20)//(height*width))
+
+def _sizes(fast, movie, device):
+    tile_px, batch = choose_sizes(fast, *movie.shape[1:], _memory(device))
+    frames = min(len(movie), _block(device, *movie.shape[1:]))
+    return tile_px, math.ceil(frames/math.ceil(frames/batch)) if device.type == "cuda" else batch  # all of one size
+
 def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes):
     "Put the network to work on a device; return it with what its precision costs, in emitters, if anything."
-    device = pick_device(device)
     model = model.to(device).eval()
     fast = _fastest(model, precision) if fused else model
-    sizes = sizes or choose_sizes(fast, *movie.shape[1:], _memory(device))
+    sizes = sizes or _sizes(fast, movie, device)
     scan = Scan(fast, movie, normalise, floor, radius_px, device, sizes)
     if precision == "float32": return scan, None
     first = normalise(read_frames(movie, 0, 1).to(device))[:, None]
     with torch.inference_mode(): exact, rough = (predict_tiled(net, first, sizes[0]) for net in (model, fast))
     return scan, (rough - exact).abs().max().item()
 
-def _accounts(scan, blocks, seconds):
+def _accounts(scan, blocks, prepare, seconds):
     "Join the accounts of the pass and of the files; what several threads did at once counts once."
     for stage in {"upload", "network", "sum", "peaks", "keep"}.intersection(scan.stages.table):
-        if scan.device.type == "cpu": scan.stages.table[stage]["seconds"] /= scan.at_once
+        scan.stages.table[stage]["seconds"] /= scan.at_once
+    scan.stages.add("prepare", prepare)
     scan.stages.add("write", blocks.behind.seconds, blocks.behind.bytes)
     scan.stages.add("all", seconds, scan.stages.table.get("read", {}).get("bytes", 0))
     return scan.stages.table
@@ -315,19 +338,21 @@ def reconstruct(
     "Send a movie through a network, a few frames at a time."
     normalise, pixel_nm, begin = normalise or model.normalise, pixel_nm or model.pixel_nm, time.perf_counter()
     _check(movie, normalise, fused, precision)
+    if folder: find_process(device)
+    device = pick_device(device)
     if floor is None: floor = min(0.1, model.threshold or 0.1)
     r, (total, height, width) = model.upscale, movie.shape
-    radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, max(16, 2**20//(height*width))
+    radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, _block(device, height, width)
     job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
-                    keep_frames=keep_frames, fused=fused, precision=precision, device=str(device), sizes=sizes,
-                    threads=_threads_in_one(pick_device(device), r*r*height*width))
-    if folder: find_process(device)
+                    keep_frames=keep_frames, fused=fused, precision=precision, device=device.type, sizes=sizes,
+                    threads=_threads_in_one(device, r*r*height*width))
     scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
-    with keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
+    prepare = time.perf_counter() - begin
+    with tuning(scan.tuned), keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)
         with tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number) as bar:
             for done in _go_over(scan, blocks.todo, block, bar): blocks.keep(*done)
         light, peaks = blocks.join()
-    accounts = _accounts(scan, blocks, time.perf_counter() - begin)
+    accounts = _accounts(scan, blocks, prepare, time.perf_counter() - begin)
     return Reconstruction(to_emitters(light), peaks, floor, radius_nm, pixel_nm/r if pixel_nm else None, scan.frames,
                           model.threshold, model.calibration, accounts, rounding)
