@@ -3,9 +3,9 @@
     python benchmarks/pipeline.py [--device cuda] [--wall] [--threads 2] [--frames 64] [--slow-frames 4] [--size 128]
 
 Measures all networks in float32 and bfloat16, and how the cost grows, and writes benchmarks/pipeline.json, which the
-page Bench of the site shows, or for a GPU pipeline_gpu.json. FID-STORM, which works on the camera's grid, gets more frames than the networks on the
-fine grid. The clock is the processor's on one thread, which other programs disturb little; --wall takes the one on
-the wall. For a single measurement on your machine: dl4smlm bench.
+page Bench of the site shows, or for a GPU pipeline_gpu.json. FID-STORM, which works on the camera's grid, gets more
+frames than the networks on the fine grid. The clock is the processor's on one thread, which other programs disturb
+little; --wall takes the one on the wall, as a GPU does. For a single measurement on your machine: dl4smlm bench.
 """
 import argparse
 import json
@@ -23,12 +23,12 @@ def main():
     parser.add_argument("--frames", type=int, help="frames for FID-STORM; 64, or 12000 on a GPU")
     parser.add_argument("--slow-frames", type=int, help="frames for the others; 4, or 512 on a GPU")
     parser.add_argument("--size", type=int, help="side of a frame in camera pixels; 128, or 256 on a GPU")
-    parser.add_argument("--out", type=Path, help="where to write; pipeline.json, or pipeline_gpu.json, beside this file")
+    parser.add_argument("--out", type=Path, help="where to write; pipeline.json or pipeline_gpu.json beside this file")
     options = parser.parse_args()
     gpu = options.device.startswith("cuda")
-    frames, slow, size = options.frames or (12000 if gpu else 64), options.slow_frames or (512 if gpu else 4), options.size
+    frames, slow = options.frames or (12000 if gpu else 64), options.slow_frames or (512 if gpu else 4)
     both, how = ("float32", "bfloat16"), {"threads": options.threads, "cpu_time": not (options.wall or gpu),
-                                          "size_px": size or (256 if gpu else 128), "device": options.device}
+                                          "size_px": options.size or (256 if gpu else 128), "device": options.device}
     figures = run_bench(["fidstorm"], frames, precisions=both, growth=True, **how)
     others = [name for name in list_models() if name != "fidstorm"]
     figures["networks"] += run_bench(others, slow, precisions=both, **how)["networks"]

@@ -167,7 +167,8 @@ def bench_network(
     if gpu: torch.cuda.reset_peak_memory_stats(device)
     with open_movie(path) as movie: frames, size = len(movie), movie.shape[1:]
     few = min(frames, max(4, 2**29//math.prod(size)//upscale**2))  # the obvious way keeps all densities
-    ways = {"bare": _bare(model, path, precision, device), "whole": _whole(model, path, precision, device, accounts)}
+    job = model, path, precision, device
+    ways = {"bare": _bare(*job), "whole": _whole(*job, accounts)}
     if obvious: ways["obvious"] = lambda: obvious_way(model, path, device, few)
     if gpu: shortest(ways, 1, clock)  # the first time, a GPU is slow
     took = shortest(ways, rounds, clock)
@@ -176,7 +177,8 @@ def bench_network(
     work = count_work(fuse(model), 64)/64**2*math.prod(size)*frames
     return {"network": name, "precision": precision, "upscale": upscale, "frames": frames, "side": size[0],
             "frames_per_s": frames/took["whole"], "mb_per_s": best.stages["read"]["bytes"]/1e6/took["whole"],
-            "of_bare": took["bare"]/took["whole"], "times_obvious": took.get("obvious", math.nan)*frames/few/took["whole"],
+            "of_bare": took["bare"]/took["whole"],
+            "times_obvious": took.get("obvious", math.nan)*frames/few/took["whole"],
             "gmac_per_s": work/took["bare"]/1e9, "rounding": best.rounding, "memory_mb": peak_memory_mb(device),
             "stages": stages}
 
@@ -192,7 +194,8 @@ def bench_growth(
     many = 32 if torch.device(device).type == "cuda" else 1  # a GPU takes more frames to get going
     rows, usual = [], {"frames": 8*many, "side_px": 32 if small else 64, "upscale": 2 if small else 8}
     values = {"frames": [2, 4], "side_px": [16, 32], "upscale": [2, 4], "density": [1, 4]} if small else {
-        "frames": [4*many, 8*many, 16*many, 32*many], "side_px": [32, 64, 128, 256], "upscale": [2, 4, 8, 16], "density": [.1, 1, 5, 10]}
+        "frames": [4*many, 8*many, 16*many, 32*many], "side_px": [32, 64, 128, 256], "upscale": [2, 4, 8, 16],
+        "density": [.1, 1, 5, 10]}
     for what, chosen in values.items():
         for value in chosen:
             if what == "density": seconds = _time_peaks(value, usual, device, rounds, clock)
@@ -244,7 +247,8 @@ def run_bench(
 
 def _gpu(device):
     if torch.device(device).type != "cuda": return {}
-    return {"gpu": torch.cuda.get_device_name(device), "float32": "TF32" if torch.backends.cudnn.allow_tf32 else "exact"}
+    return {"gpu": torch.cuda.get_device_name(device),
+            "float32": "TF32" if torch.backends.cudnn.allow_tf32 else "exact"}
 
 # %% ../nbs/23h_bench.ipynb #f659d35d
 def bench_tables(
