@@ -193,35 +193,30 @@ def pixel_size(
 # %% ../nbs/05c_tiff.ipynb #43664844
 _DECIDING = (256, 257, 258, 259, 262, 266, 277, 278, 279, 284, 317, 339) # size, bits, compression, colour, strips, type
 
+def _directory(file, tif, page):
+    "The bytes of a directory, how many of them come before its entries, the entries, and the order of bytes."
+    number, size = ("u8", 8) if tif.is_bigtiff else ("u4", 2)
+    order = "big" if tif.byteorder == ">" else "little"
+    kind = np.dtype([("tag", "u2"), ("type", "u2"), ("count", number), ("value", number)]).newbyteorder(tif.byteorder)
+    count = int.from_bytes(_bytes_at(file, page.offset, size), order)
+    raw = _bytes_at(file, page.offset, size + kind.itemsize*count)
+    return np.frombuffer(raw, np.uint8), size, np.frombuffer(raw, kind, offset=size), order
+
 class _PlainPages:
     "The directory of a page whose numbers lie in one piece, to find those of others like it."
-    def __init__(self,
-        file, # The file, open
-        tif:TiffFile, # The same, opened by tifffile
-        page:TiffPage, # A page of it
-    ):
-        number, size = ("u8", 8) if tif.is_bigtiff else ("u4", 2)
-        entry = np.dtype([("tag", "u2"), ("type", "u2"), ("count", number), ("value", number)])
-        entry = entry.newbyteorder(tif.byteorder)
-        self.order = {"<": "little", ">": "big"}[tif.byteorder]
-        count = int.from_bytes(_bytes_at(file, page.offset, size), self.order)
-        raw = _bytes_at(file, page.offset, size + entry.itemsize*count)
-        entries = np.frombuffer(raw, entry, offset=size)
-        self.bytes, matters = np.frombuffer(raw, np.uint8), np.full(len(raw), 255, np.uint8)
-        at, within = np.flatnonzero(entries["tag"] == 273), matters[size:].reshape(len(entries), entry.itemsize)
-        within[~np.isin(entries["tag"], _DECIDING), 2:] = 0
-        within[at, :entry.fields["value"][1]] = 255
-        self.known = page.is_contiguous and len(page.dataoffsets) == 1 and len(at) == 1 and entries["count"][at[0]] == 1
+    def __init__(self, file, tif, page):
+        self.bytes, size, entries, self.order = _directory(file, tif, page)
+        width, before = entries.dtype.itemsize, entries.dtype.fields["value"][1]
+        self.matters, at = np.full(len(self.bytes), 255, np.uint8), np.flatnonzero(entries["tag"] == 273)
+        parts = self.matters[size:].reshape(len(entries), width)
+        parts[~np.isin(entries["tag"], _DECIDING), 2:] = 0
+        parts[at, :before] = 255
+        self.known = page.is_contiguous and len(page.dataoffsets) == 1 and entries["count"][at].tolist() == [1]
         self.known = self.known and entries["type"][at[0]] == (16 if tif.is_bigtiff else 4)
-        self.matters = matters
-        stop = size + entry.itemsize*(int(at[0]) + 1) if self.known else 0
-        self.value = slice(stop - entry["value"].itemsize, stop)
+        if self.known: self.value = slice(size + width*int(at[0]) + before, size + width*(int(at[0]) + 1))
 
-    def find(self,
-        file, # The same file
-        place:int, # The place of another directory
-    ) -> int|None: # Where its numbers begin; None if it is not like the first
-        "Find the numbers of another page."
+    def find(self, file, place):
+        "Where the numbers of the page begin whose directory is at a place of the file; None if it is not like the first."
         if not self.known: return None
         file.seek(place)
         raw = file.read(len(self.bytes))
