@@ -202,6 +202,7 @@ def _directory(file, tif, page):
     raw = _bytes_at(file, page.offset, size + kind.itemsize*count)
     return np.frombuffer(raw, np.uint8), size, np.frombuffer(raw, kind, offset=size), order
 
+# %% ../nbs/05c_tiff.ipynb #d6f790a2
 class _PlainPages:
     "The directory of a page whose numbers lie in one piece, to find those of others like it."
     def __init__(self, file, tif, page):
@@ -216,7 +217,7 @@ class _PlainPages:
         if self.known: self.value = slice(size + width*int(at[0]) + before, size + width*(int(at[0]) + 1))
 
     def find(self, file, place):
-        "Where the numbers of the page begin whose directory is at a place of the file; None if it is not like the first."
+        "Where the numbers of another page begin, whose directory is at this place; None if it is not alike."
         if not self.known: return None
         file.seek(place)
         raw = file.read(len(self.bytes))
@@ -241,15 +242,14 @@ class TiffFrames:
 
     def _look(self, part, choice):
         check_file(self.path, "TIFF file")
-        self.offsets = image_offsets(self.path)
-        self.file = open(self.path, "rb")
+        self.offsets, self.file = image_offsets(self.path), open(self.path, "rb")
         self.tif = TiffFile(self.file)
         self.numbers, run = frame_numbers(self.path, self._page(0, alike=False), len(self.offsets), part=part, **choice)
         first = self._page(0 if run else int(self.numbers[0]), alike=False)
         self.shape, self.dtype = (len(self.numbers), *first.shape), first.dtype
         self.pixel_nm, self.doubt = pixel_size(self._page(0, alike=False))
-        self.run = first.dataoffsets[0] if run else None
-        self.plain = _PlainPages(self.file, self.tif, first)
+        self.run, self.plain = first.dataoffsets[0] if run else None, _PlainPages(self.file, self.tif, first)
+        self._stored = self.dtype.newbyteorder(self.tif.byteorder)
         for number in {0 if first.compression != 1 else -1, -1}: self.read(number)
 
     def _page(self, number, alike=True):
@@ -263,12 +263,11 @@ class TiffFrames:
 
     def read(self, number):
         "Read a frame (H, W) by its number, from 0."
-        image = int(self.numbers[number])
         with naming(self.path):
+            image = int(self.numbers[number])
             start = self.plain.find(self.file, self.offsets[image]) if self.run is None else self.run
             if start is None: return self._page(image).asarray()
-            number, kind = image if self.run else 0, self.dtype.newbyteorder(self.tif.byteorder)
-            return read_run(self.file, start, number, self.shape[1:], kind)
+            return read_run(self.file, start, image if self.run else 0, self.shape[1:], self._stored)
 
     def close(self):
         if self.file: self.file.close()
