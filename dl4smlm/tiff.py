@@ -253,8 +253,7 @@ class TiffFrames:
         for number in {0 if first.compression != 1 else -1, -1}: self.read(number)
 
     def _page(self, number, alike=True):
-        length = self.file.seek(0, 2)
-        if self.offsets[number] >= length: raise ValueError(cut_short(self.path))
+        if self.offsets[number] >= (length := self.file.seek(0, 2)): raise ValueError(cut_short(self.path))
         self.tif.filehandle.seek(self.offsets[number])
         page = TiffPage(self.tif, number)
         _check_page(self.path, page, length)
