@@ -372,7 +372,7 @@ def _reconstruct(
                                    keep_frames, precision=precision, device=device, folder=part, resume=resume)
     found = smlm.localize(density, threshold=threshold)
     if smlm.find_process(device)[0]: return  # the first process writes
-    try: _write_reconstruction(out, overwrite, density, found)
+    try: _write_reconstruction(out, overwrite, part, density, found)
     except OSError as error: raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
     shutil.rmtree(part, ignore_errors=True)
     print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {out}\n{_pace(density)}")
@@ -383,8 +383,8 @@ def _set_threads(threads):
     import torch
     torch.set_num_threads(threads)
 
-def _write_reconstruction(out, overwrite, density, found):
-    with smlm.new_folder(out, overwrite) as folder:
+def _write_reconstruction(out, overwrite, part, density, found):
+    with smlm.new_folder(out, overwrite, within=part) as folder:
         smlm.save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
         smlm.save_localizations(found, folder/"localizations.csv")
         if density.frames is not None: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)

@@ -11,7 +11,6 @@ import os
 import random
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -180,11 +179,13 @@ def free_folder(
 def new_folder(
     path:str|Path, # Where the folder shall be in the end
     overwrite:bool=False, # Write into a folder that holds files, replacing those of the same name
+    within:Path|None=None, # An existing folder on the same disk for the temporary one; None for that of `path`
 ) -> Iterator[Path]: # A temporary folder to write to
     "Fill a folder whose files appear under their names only when all are whole."
     path = free_folder(path, overwrite)
     _make_folder(path.parent)
-    part = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    part = Path(within or path.parent)/f".{path.name}-{secrets.token_hex(4)}"
+    part.mkdir()
     try:
         yield part
         _move_into(part, path)
@@ -196,6 +197,7 @@ def _move_into(
     path:Path, # Folder to move to
 ):
     "Move all that is in a folder into another, replacing files of the same name; refuse before the first move."
+    if not os.path.lexists(path): return os.replace(part, path)
     found = sorted(part.rglob("*"))
     for item in found:
         target = path/item.relative_to(part)

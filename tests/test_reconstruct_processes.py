@@ -1,6 +1,8 @@
 "A reconstruction that is killed, shared, or disturbed ends in the same picture and table, or in one clear line."
 import os
+import random
 import resource
+import secrets
 import shutil
 import signal
 import subprocess
@@ -120,18 +122,126 @@ def until_kept(process, out, blocks):
     assert process.poll() is None, "it ended before it could be killed"
 
 
+KILLS = """
+import os, random, shutil, signal, socket, sys, time, traceback
+from pathlib import Path
+
+import accelerate, tifffile
+import dl4smlm
+from dl4smlm.cli import main
+
+processes, seed, job, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
+movie = tifffile.imread(job/"movie.tif", key=0)[None]  # once, so that all that is imported on the way is there
+dl4smlm.localize(dl4smlm.reconstruct(dl4smlm.from_pretrained(job/"model"), movie, device="cpu", progress=False))
+chance, part = random.Random(seed), out.with_name(f".{out.name}.part")
+arguments = ["reconstruct", str(job/"movie.tif"), "--model", str(job/"model"), "--out", str(out), "--threshold", "0.02",
+             "--device", "cpu", "--resume"]
+
+
+def start(count):
+    "Start processes of one job, as `torchrun` would."
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    return [child(rank, count, port) for rank in range(count)]
+
+
+def child(rank, count, port):
+    number = os.fork()
+    if number: return number
+    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "MASTER_PORT": port}
+    if count > 1: os.environ.update({name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"})
+    try: main(arguments)
+    except SystemExit as end: os._exit(end.code if isinstance(end.code, int) else 1)
+    except BaseException: traceback.print_exc()
+    os._exit(1)
+
+
+def ended(children): return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def watch(begun, before):
+    "How far it is: 0 before the first block, 1 with blocks under way, 2 with picture and table being written."
+    if out.exists() or {*part.glob(f".{out.name}-*")} - before: return 2
+    job_file = part/"job.json"
+    return int(job_file.exists() and job_file.stat().st_mtime_ns > begun)
+
+
+def run(count, phase=None, delay=0.):
+    "Run to the end, or kill one process a while after a phase has begun; return how it ended and how long phases took."
+    begun, before, start_of = time.time_ns(), {*part.glob(f".{out.name}-*")}, [time.perf_counter()]
+    children = start(count)
+    while not ended(children) and (phase is None or len(start_of) <= phase):
+        while len(start_of) <= watch(begun, before): start_of.append(time.perf_counter())
+        time.sleep(0.001)
+    if phase is not None:
+        until = (start_of[phase] if phase < len(start_of) else 0) + delay
+        while not ended(children) and time.perf_counter() < until: time.sleep(0.0005)
+        os.kill(chance.choice(children), signal.SIGKILL)  # one that has just ended does not mind
+        if count > 1:  # torchrun ends the others
+            for other in children: os.kill(other, signal.SIGTERM)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]) for number in children]
+    start_of += [time.perf_counter()]*(4 - len(start_of))
+    return codes, [after - before for before, after in zip(start_of, start_of[1:])]
+
+
+def check(story):
+    for name in ("reconstruction.tif", "localizations.csv"):
+        assert (out/name).read_bytes() == (job/"whole"/name).read_bytes(), f"{name} differs: {story}"
+
+
+codes, lengths = run(processes)
+assert codes == [0]*processes, codes
+check("not killed")
+assert not part.exists()
+shutil.rmtree(out)
+killed, attempts, story = [0, 0, 0], 0, [f"seed {seed}"]
+while min(killed) < 2 and attempts < 60:
+    attempts += 1
+    phase = killed.index(min(killed))
+    delay = chance.uniform(0, lengths[phase])
+    story.append(f"{1000*delay:.1f} ms into phase {phase}")
+    codes, _ = run(processes, phase, delay)
+    assert set(codes) <= {0, -signal.SIGKILL, -signal.SIGTERM}, f"{codes}: {story}"
+    killed[phase] += -signal.SIGKILL in codes
+    if not out.exists(): continue
+    check(story)  # whole, or not there
+    shutil.rmtree(out)
+    shutil.rmtree(part, ignore_errors=True)
+assert min(killed) >= 2, f"killed {killed}: {story}"
+if not part.exists(): run(processes, 1, lengths[1]/2)
+codes, _ = run(1)  # one process goes on with what any number began
+assert codes == [0], f"{codes}: {story}"
+check(story)
+assert not list(out.parent.glob(f".{out.name}*")), f"something is left over: {story}"
+print(killed, attempts)
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_killed_at_random_moments(job, tmp_path, processes):
+    "Again and again, before the first block, between blocks and while files are written: the end is the same."
+    seed = int(os.environ.get("KILL_SEED", secrets.randbelow(10**6)))
+    command = [sys.executable, "-c", KILLS, str(processes), str(seed), str(job), str(tmp_path / "out")]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, f"repeat with KILL_SEED={seed}: {done.stderr[-3000:]}"
+
+
 def test_one_of_two_killed_and_started_again(job, tmp_path):
-    out = tmp_path / "out"
+    "By the launcher itself, at a random moment of the first second of work."
+    out, seed = tmp_path / "out", int(os.environ.get("KILL_SEED", secrets.randbelow(10**6)))
+    chance = random.Random(seed)
     process = subprocess.Popen(launcher("torchrun", out, job), env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    until_kept(process, out, 1)
+    while not (out.parent / f".{out.name}.part" / "job.json").exists() and process.poll() is None: time.sleep(0.005)
+    time.sleep(chance.uniform(0, 0.5))
     children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True)
-    os.kill(int(children.stdout.split()[-1]), signal.SIGKILL)
+    os.kill(int(chance.choice(children.stdout.split())), signal.SIGKILL)
     _, said = process.communicate(timeout=300)
-    assert process.returncode != 0 and "SIGKILL" in said.upper() and not out.exists()
-    before = kept(out)
-    assert 1 <= len(before) < FRAMES // BLOCK
-    assert run(job, out, "--resume").returncode == 0  # one process goes on with what two began
-    assert same(job, out)
+    said = f"KILL_SEED={seed}: {said}"
+    assert process.returncode != 0 and "SIGKILL" in said.upper() and not out.exists(), said
+    assert len(kept(out)) < FRAMES // BLOCK, said
+    assert run(job, out, "--resume").returncode == 0, said  # one process goes on with what two began
+    assert same(job, out), said
 
 
 def test_killed_resumed_and_not_mistaken_for_another(job, tmp_path):
