@@ -123,7 +123,7 @@ def obvious_way(
 # %% ../nbs/23h_bench.ipynb #d09e5291
 def _bare(model, path, precision, device):
     "The fused network alone, on normalised frames in memory."
-    fast = fuse(model, torch.bfloat16 if precision == "bfloat16" else None)
+    fast = fuse(model, None if precision == "float32" else getattr(torch, precision))
     with open_movie(path) as movie: counts = read_frames(movie, 0, len(movie))
     x = model.normalise(counts.to(device))[:, None]
     batch = choose_sizes(fast, *x.shape[2:], 2**25 if torch.device(device).type == "cpu" else 2**33)[1]
@@ -256,7 +256,8 @@ def bench_tables(
 ) -> tuple[pd.DataFrame, pd.DataFrame]: # One row a network: the figures, and ms a frame of each stage
     "Make tables of the figures of a bench."
     rows = pd.DataFrame(figures["networks"]).set_index(["network", "precision"])
-    limit = [figures["limits"][precision] for _, precision in rows.index]
+    limits = figures["limits"]
+    limit = [limits.get(precision, limits["bfloat16"]) for _, precision in rows.index]  # 16 bits of either kind
     table = rows.drop(columns=["stages", "gmac_per_s", "frames", "side", "upscale"])
     table.insert(4, "of_limit", rows["gmac_per_s"]/limit)
     stages = pd.DataFrame(rows["stages"].tolist(), index=rows.index).mul(1000/rows["frames"], axis=0)

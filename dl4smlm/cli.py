@@ -350,7 +350,7 @@ def _reconstruct(
     threshold: Annotated[float | None, _option("Least confidence of a molecule; else the network's, or 0.2.")] = None,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
-    precision: Annotated[str, _option("Precision inside the network: float32, or bfloat16 for speed.")] = "float32",
+    precision: Annotated[str, _option("Precision inside the network: float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.")] = False,
     threads: Annotated[int | None, _option("Threads of the processor; all without it.")] = None,
     seed: Seed = 0,
@@ -393,7 +393,7 @@ def _pace(density):
     spent = {stage: row["seconds"] for stage, row in density.stages.items()}
     pace = f"{spent['all']:.1f} s, of which {spent.get('network', 0):.1f} s in the network"
     pace += f" and {spent.get('wait', 0):.1f} s waiting for the disk"
-    return pace if density.rounding is None else f"{pace}; bfloat16 changed densities by up to {density.rounding:.2g}"
+    return pace if density.rounding is None else f"{pace}; the precision changed densities by up to {density.rounding:.2g}"
 
 # %% ../nbs/26_cli.ipynb #8d9ac0e9
 @app.command("localize")

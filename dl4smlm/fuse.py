@@ -121,7 +121,7 @@ def _shape(node):
 def _scale(node): return _shape(node)[2]//_SIDE
 
 def _trace(model):
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = copy.deepcopy(model).cpu().eval().requires_grad_(False)  # layers are rewritten on the processor
     model.__dict__["check_input"] = lambda x: x
     tracer = fx.Tracer(autowrap_functions=(pad_to_multiple, blur))
     try: return fx.GraphModule(model, tracer.trace(model))
@@ -495,14 +495,14 @@ def fuse(
     with torch.no_grad():
         _note_shapes(net)
         for step in steps: step(net)
-        if dtype: _from_dark(net, dtype, 2*(model.reach_px + model.period_px) + 9)
+        if dtype == torch.bfloat16: _from_dark(net, dtype, 2*(model.reach_px + model.period_px) + 9)
         _set_precision(net, dtype)
         _note_shapes(net)
         for group in _finest(net, model.upscale): _in_bands(net, group, model.upscale)
     net.graph.lint()
     net.delete_all_unused_submodules()
     net.recompile()
-    return FusedNet(model, net, dtype or weight.dtype).eval().requires_grad_(False)
+    return FusedNet(model, net, dtype or weight.dtype).to(weight.device).eval().requires_grad_(False)
 
 # %% ../nbs/20b_fuse.ipynb #1476ab1d
 def count_work(

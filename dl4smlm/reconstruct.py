@@ -129,7 +129,7 @@ class Reconstruction:
     rounding:float|None=None # Largest change of a density by computing in less than float32, in the first frame
 
 # %% ../nbs/23_reconstruct.ipynb #0a48687a
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
+_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 def _fastest(model, precision):
     if precision not in _PRECISIONS:
@@ -328,7 +328,7 @@ def reconstruct(
     radius_nm:float=30., # Molecules of one frame are further apart than this
     keep_frames:bool=False, # Keep the density of every frame too, which takes T x rH x rW x 4 bytes
     fused:bool=True, # Use the faster form of the network where there is one; it gives the same answer
-    precision:str="float32", # Precision in the network: "bfloat16" is faster, and wrong by what `rounding` says
+    precision:str="float32", # Or "bfloat16", or "float16" on a GPU: faster, and wrong by what `rounding` says
     device:str|torch.device="auto", # Where to compute
     sizes:tuple[int, int]|None=None, # Largest side of a tile in camera pixels, and frames at once; None to choose
     folder:str|Path|None=None, # Where to keep what is done, to go on with later, and for several processes
