@@ -291,6 +291,8 @@ def _recipe(
     l1: Annotated[float, _option("L1 weight of the loss.")] = 0.05,
     option: Annotated[list[str] | None, _option("More for the network, such as `blocks=13`; may be repeated.")] = None,
     lr: Annotated[float | None, _option("Highest learning rate; else the recipe's own.")] = None,
+    start: Annotated[str | None, _option("A bundle to begin with, of the same network: a folder or a name.")] = None,
+    match: Annotated[Path | None, _option("Train for one microscope: settings.json of `dl4smlm match`.")] = None,
     resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
@@ -302,14 +304,24 @@ def _recipe(
 
     more = _read_options(option)
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
-                "lr": str(lr), "seed": str(seed), **more}
+                "lr": str(lr), "start": str(start), "match": str(match), "seed": str(seed), **more}
+    microscope = match and _read_match(match)
     smlm.create_model(network, upscale, **more)  # refuses what cannot be made, before a folder is
     smlm.free_folder(out, overwrite)
     unfinished = _keep_run(out, settings, resume)
     scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, l1, overwrite,
-                               batch_size=batch, lr=lr, **more)
+                               batch_size=batch, lr=lr, start=start, microscope=microscope, **more)
     shutil.rmtree(unfinished)
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
+
+def _read_match(path):
+    "Read what `dl4smlm match` found."
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        camera = smlm.Camera(**{key: value for key, value in found["camera"].items() if key != "maps"})
+        return smlm.Microscope(**found | {"camera": camera, "psf": smlm.GaussianPSF(**found["psf"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what `dl4smlm match` writes: {error}") from None
 
 def _read_options(options):
     "Turn NAME=VALUE into arguments, values that are whole numbers into such."
@@ -327,10 +339,7 @@ def _input(net, name, camera, match):
     "Say how counts become network input: from the camera, from what `match` found, or as in the training."
     if camera and match: raise ValueError("give either --camera or --match, which both say what the camera does")
     if match:
-        try: found = json.loads(match.read_text(encoding="utf-8"))["camera"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{match} is not what `dl4smlm match` writes: {error}") from None
-        maker = smlm.Camera(**{key: value for key, value in found.items() if key != "maps"})
+        maker = _read_match(match).camera
         camera = maker.offset_counts, maker.counts_per_photon
     if camera: return smlm.Normalise(camera[0], 100*camera[1])
     if str(name) in smlm.shipped_models():
@@ -350,7 +359,7 @@ def _reconstruct(
     threshold: Annotated[float | None, _option("Least confidence of a molecule; else the network's, or 0.2.")] = None,
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
-    precision: Annotated[str, _option("Precision inside the network: float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
+    precision: Annotated[str, _option("float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.")] = False,
     threads: Annotated[int | None, _option("Threads of the processor; all without it.")] = None,
     seed: Seed = 0,
@@ -393,7 +402,7 @@ def _pace(density):
     spent = {stage: row["seconds"] for stage, row in density.stages.items()}
     pace = f"{spent['all']:.1f} s, of which {spent.get('network', 0):.1f} s in the network"
     pace += f" and {spent.get('wait', 0):.1f} s waiting for the disk"
-    return pace if density.rounding is None else f"{pace}; the precision changed densities by up to {density.rounding:.2g}"
+    return pace if density.rounding is None else f"{pace}; rounding changed densities by up to {density.rounding:.2g}"
 
 # %% ../nbs/26_cli.ipynb #8d9ac0e9
 @app.command("localize")
