@@ -57,15 +57,6 @@ def recipe_stream(
         **light, upscale=upscale, size_px=32, density=(0.2, 14.), structure=[Uniform(), partial(Filaments, 8)],
         batch_size=batch_size, batches=batches, seed=seed, fresh=fresh, device=device, block=block)
 
-def _near(
-    microscope:Microscope, # What `match_microscope` found
-) -> dict: # Camera, photons, background and width of the PSF for `LiveSimulation`
-    "Film for one microscope: its camera, its PSF within 5 %, its background within a factor of 2."
-    spread = np.sqrt(np.log1p((microscope.photons_std/microscope.photons)**2))
-    sigma_nm, background = microscope.psf.sigma_nm, microscope.background
-    return {"camera": microscope.camera, "photons": LogNormal(microscope.photons, max(float(spread), 0.5)),
-            "background": (background/2, 2*background), "sigma_nm": (0.95*sigma_nm, 1.05*sigma_nm)}
-
 # %% ../nbs/24c_recipes.ipynb #5b3b3201
 class SmallGrid(nn.Module):
     "Repeat each pixel twice along both axes and convolve (3 x 3), computed on the grid before it is enlarged."
@@ -171,6 +162,16 @@ def train_recipe(
         recipe = f"dl4smlm recipe, {steps} steps of {batch_size} frames"
         save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, recipe=recipe)
     return scores
+
+# %% ../nbs/24c_recipes.ipynb #c18d3b7a
+def _near(
+    microscope:Microscope, # What `match_microscope` found
+) -> dict: # Camera, photons, background and width of the PSF for `LiveSimulation`
+    "Film for one microscope: its camera, its PSF within 5 %, its background within a factor of 2."
+    spread = np.sqrt(np.log1p((microscope.photons_std/microscope.photons)**2))
+    sigma_nm, background = microscope.psf.sigma_nm, microscope.background
+    return {"camera": microscope.camera, "photons": LogNormal(microscope.photons, max(float(spread), 0.5)),
+            "background": (background/2, 2*background), "sigma_nm": (0.95*sigma_nm, 1.05*sigma_nm)}
 
 def _begin_with(model, trained):
     "Take over the weights of a trained network of the same kind."
