@@ -280,6 +280,24 @@ def _keep_run(out, settings, resume):
                                  "or delete the folder")
     return folder
 
+# %% ../nbs/26_cli.ipynb #49f034e8
+def _read_match(path, all_of_it=False):
+    "Read the camera that `dl4smlm match` found, or the whole microscope."
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        camera = smlm.Camera(**{key: value for key, value in found["camera"].items() if key != "maps"})
+        if not all_of_it: return camera
+        return smlm.Microscope(**found | {"camera": camera, "psf": smlm.GaussianPSF(**found["psf"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what `dl4smlm match` writes: {error}") from None
+
+def _read_options(options):
+    "Turn NAME=VALUE into arguments, values that are whole numbers into such."
+    pairs = [option.partition("=") for option in options or []]
+    wrong = [name for name, equals, value in pairs if not (name.isidentifier() and equals and value)]
+    if wrong: raise ValueError(f"--option takes NAME=VALUE, such as blocks=13, got {wrong[0]!r}")
+    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+
 # %% ../nbs/26_cli.ipynb #bb3cd86e
 @app.command("recipe")
 def _recipe(
@@ -305,7 +323,7 @@ def _recipe(
     more = _read_options(option)
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
                 "lr": str(lr), "start": str(start), "match": str(match), "seed": str(seed), **more}
-    microscope = match and _read_match(match)
+    microscope = match and _read_match(match, all_of_it=True)
     smlm.create_model(network, upscale, **more)  # refuses what cannot be made, before a folder is
     smlm.free_folder(out, overwrite)
     unfinished = _keep_run(out, settings, resume)
@@ -313,22 +331,6 @@ def _recipe(
                                batch_size=batch, lr=lr, start=start, microscope=microscope, **more)
     shutil.rmtree(unfinished)
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
-
-def _read_match(path):
-    "Read what `dl4smlm match` found."
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        camera = smlm.Camera(**{key: value for key, value in found["camera"].items() if key != "maps"})
-        return smlm.Microscope(**found | {"camera": camera, "psf": smlm.GaussianPSF(**found["psf"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not what `dl4smlm match` writes: {error}") from None
-
-def _read_options(options):
-    "Turn NAME=VALUE into arguments, values that are whole numbers into such."
-    pairs = [option.partition("=") for option in options or []]
-    wrong = [name for name, equals, value in pairs if not (name.isidentifier() and equals and value)]
-    if wrong: raise ValueError(f"--option takes NAME=VALUE, such as blocks=13, got {wrong[0]!r}")
-    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
 
 # %% ../nbs/26_cli.ipynb #9af8f46b
 _Counts = Annotated[tuple[float, float] | None, _option(
@@ -339,7 +341,7 @@ def _input(net, name, camera, match):
     "Say how counts become network input: from the camera, from what `match` found, or as in the training."
     if camera and match: raise ValueError("give either --camera or --match, which both say what the camera does")
     if match:
-        maker = _read_match(match).camera
+        maker = _read_match(match)
         camera = maker.offset_counts, maker.counts_per_photon
     if camera: return smlm.Normalise(camera[0], 100*camera[1])
     if str(name) in smlm.shipped_models():

@@ -52,7 +52,7 @@ def recipe_stream(
     "Film what a network should have seen: an endless stream with all that differs between microscopes."
     light = {"camera": [EMCCD, EMCCD, SCMOS], "photons": BRIGHTNESS, "background": BACKGROUND, "sigma_nm": WIDTH_NM}
     if microscope is not None: light = _near(microscope)
-    block = batch_size if batch_size >= 32 else 8  # a GPU makes a large block in the time of a small one
+    block = batch_size if batch_size > 32 else 8  # a GPU makes a large block in the time of a small one
     return LiveSimulation(
         **light, upscale=upscale, size_px=32, density=(0.2, 14.), structure=[Uniform(), partial(Filaments, 8)],
         batch_size=batch_size, batches=batches, seed=seed, fresh=fresh, device=device, block=block)
