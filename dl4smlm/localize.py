@@ -21,10 +21,24 @@ from .core import make_emitters, pick_device
 from .losses import gaussian_kernel
 
 # %% ../nbs/21_localize.ipynb #f2cd7775
-def _shifts(image, radius_px, axis):
-    pad = (radius_px, radius_px) if axis == -1 else (0, 0, radius_px, radius_px)
-    padded = F.pad(image, pad)  # nothing beyond the border
-    return [padded.narrow(axis, start, image.shape[axis]) for start in range(2*radius_px + 1)]
+def _shifts(padded, radius_px, axis):
+    "An image with a margin, moved along an axis to all places within the margin."
+    size = padded.shape[axis] - 2*radius_px
+    return [padded.narrow(axis, start, size) for start in range(2*radius_px + 1)]
+
+_CACHED = 2**16  # Pixels to work on at once, so that what is made of them stays in the fast memory of a processor
+
+def _bands(image, margin):
+    "A few images or rows at a time: which, and the pixels with a margin around them, zero beyond the border."
+    count, height, width = image.shape
+    several, most = max(1, _CACHED//(height*width)), max(_CACHED//width, 4*margin)
+    for start in range(0, count, several):
+        for low in range(0, height, most):
+            high = min(low + most, height)
+            above, below = min(low, margin), min(height - high, margin)
+            band = image[start:start + several, low - above:high + below]
+            pad = (margin, margin, margin - above, margin - below)
+            yield slice(start, start + several), slice(low, high), F.pad(band, pad)
 
 def _window(place, radius_px, shape):
     "Index of the square of pixels around each place, (n, k, k), and which of them lie within the image."
@@ -43,11 +57,15 @@ def _bright(image, above):
     "Image, row and column of the pixels above a value that none of the nearest exceeds."
     if image.device.type != "cpu":  # a GPU prefers few steps to short ones
         return ((image == F.max_pool2d(image[:, None], 3, 1, 1)[:, 0]) & (image > above)).nonzero().unbind(1)
-    padded = F.pad(image.detach(), (1, 1, 1, 1)).numpy()  # NumPy compares and searches faster than PyTorch
-    left, right, upper, lower = (padded[:, 1:-1, :-2], padded[:, 1:-1, 2:], padded[:, :-2, 1:-1], padded[:, 2:, 1:-1])
-    wins = (middle := padded[:, 1:-1, 1:-1]) > np.float32(above)
-    for before, after in ((left, right), (upper, lower)): wins &= (middle > before) & (middle >= after)
-    return [torch.from_numpy(index) for index in np.unravel_index(np.flatnonzero(wins), wins.shape)]
+    found = [torch.zeros(3, 0, dtype=torch.int64)]
+    for images, rows, padded in _bands(image.detach(), 1):
+        padded = padded.numpy()  # NumPy compares and searches faster than PyTorch
+        wins = (middle := padded[:, 1:-1, 1:-1]) > np.float32(above)
+        wins &= (middle > padded[:, 1:-1, :-2]) & (middle >= padded[:, 1:-1, 2:])
+        wins &= (middle > padded[:, :-2, 1:-1]) & (middle >= padded[:, 2:, 1:-1])
+        number, row, col = np.unravel_index(np.flatnonzero(wins), wins.shape)
+        found.append(torch.from_numpy(np.stack([number + images.start, row + rows.start, col])))
+    return torch.cat(found, 1).unbind()
 
 def _tops(image, radius_px, above=0.):
     "Image, row and column of the pixels above a value that no other within the radius exceeds."
@@ -62,12 +80,13 @@ def _take(place, wins):
 # %% ../nbs/21_localize.ipynb #f8945d86
 def _smooth(image, radius_px, sigma_px):
     if image.is_cuda and len(image) > 1 and image.numel() < 2**31: return _convolve(image, radius_px, sigma_px)
-    weights = gaussian_kernel(2*radius_px + 1, sigma_px).tolist()
-    for axis in (-1, -2):
-        parts = _shifts(image, radius_px, axis)
-        image = weights[radius_px]*parts[radius_px]
-        for i in range(radius_px): image.add_(parts[i] + parts[-1 - i], alpha=weights[i])
-    return image
+    weights, smooth = gaussian_kernel(2*radius_px + 1, sigma_px).tolist(), torch.empty_like(image.detach())
+    for images, rows, band in _bands(image.detach(), radius_px):
+        for axis, out in ((-1, None), (-2, smooth[images, rows])):
+            parts = _shifts(band, radius_px, axis)
+            band = torch.mul(parts[radius_px], weights[radius_px], out=out)
+            for i in range(radius_px): band.add_(parts[i] + parts[-1 - i], alpha=weights[i])
+    return smooth
 
 @cache
 def _kernel_on(device, size, sigma_px):
@@ -82,26 +101,10 @@ def _convolve(image, radius_px, sigma_px):
         image = F.conv2d(image[None], kernel, padding="same", groups=len(image))[0]
     return image
 
-def _places_in(density, least, radius_px):
-    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
-    return _take(place, _around(density, place, radius_px).sum((1, 2)) >= least)
-
-# %% ../nbs/21_localize.ipynb #7da74762
-_CACHED = 2**17  # Pixels to work on at once
-
 def _places(density, least, radius_px):
     "Image, row and column of the peaks whose square holds at least so much."
-    count, height, width = density.shape
-    images, rows, halo = max(1, _CACHED//(height*width)), max(_CACHED//width, 8*radius_px), 2*radius_px
-    if density.device.type != "cpu": images, rows = max(count, 1), height
-    found = [torch.zeros(3, 0, dtype=torch.int64, device=density.device)]
-    for start in range(0, count, images):
-        for low in range(0, height, rows):
-            first = max(low - halo, 0)
-            image, row, col = _places_in(density[start:start + images, first:low + rows + halo], least, radius_px)
-            mine = (row >= low - first) & (row < low - first + rows)
-            found.append(torch.stack(_take([image + start, row + first, col], mine)))
-    return torch.cat(found, 1).unbind()
+    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
+    return _take(place, _around(density, place, radius_px).sum((1, 2)) >= least)
 
 # %% ../nbs/21_localize.ipynb #1ae10977
 def _shares(density, place, reach_px):

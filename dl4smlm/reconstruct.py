@@ -195,34 +195,37 @@ class Scan:
         stream, clock = self._streams.get() if gpu else None, [] if gpu else None
         try:
             with torch.inference_mode(), torch.cuda.stream(stream):
-                see = partial(_see, self, start, clock, len(counts))
-                seen, self.batch = in_parts(see, counts, self.batch)
-                light = sum(light for light, _ in seen)
+                fine = [self.model.upscale*side for side in counts.shape[1:]]
+                light = torch.zeros(fine, dtype=torch.int64, device=self.device)
+                see = partial(_see, self, start, clock, len(counts), light)
+                peaks, self.batch = in_parts(see, counts, self.batch)
                 if gpu: stream.synchronize()  # the sum is taken up elsewhere
         finally:
             if gpu: self._streams.put(stream)
         self.stages.settle(clock)
-        return light, np.concatenate([peaks for _, peaks in seen])
+        return light, np.concatenate(peaks)
 
 # %% ../nbs/23_reconstruct.ipynb #74872bcc
-def _see(scan, start, clock, whole, done, counts):
+def _see(scan, start, clock, whole, light, done, counts):
     start, missing = start + done, scan.batch - len(counts) if scan.tuned and len(counts) == whole else 0
     timed = partial(scan.stages.time, events=clock)
     with timed("upload", counts.nbytes): counts = counts.to(scan.device, non_blocking=True)
     with timed("network", counts.nbytes):
         x = scan.normalise(counts)[:, None]
         density = _predict(scan, F.pad(x, (0,)*7 + (missing,)) if missing > 0 else x)[:len(x)]
-    with timed("sum", density.nbytes): light, total = count_light(density), density.sum()
     with timed("peaks", density.nbytes):
         found = find_peaks(density, scan.floor, scan.radius_px, positive=True)
         found = measure_brightness(found, density, x, positive=True)
     if scan.frames is not None:
         with timed("keep", density.nbytes): scan.frames[start:start + len(density)] = density.cpu()
+    with timed("sum", density.nbytes):  # last, since what was counted cannot be taken back
+        count_light(density, light)
+        total = density.sum()
     peaks = found.cpu().numpy()
     peaks[:, 0] += start
     if not math.isfinite(total): raise ValueError(
         f"the answer to frames {start} to {start + len(density) - 1} is not finite: look for NaN or huge numbers there")
-    return light, peaks
+    return peaks
 
 def _predict(scan, x):
     try: return predict_tiled(scan.model, x, scan.tile_px)
@@ -241,8 +244,9 @@ def _go_over(
 ) -> Iterator[tuple[int, Tensor, np.ndarray]]: # For each block: its number, its light, its peaks
     "Go over some blocks of a movie, reading ahead."
     gpu, total, threads = scan.device.type == "cuda", scan.movie.shape[0], torch.get_num_threads()
-    parts = [(number, start, min(start + scan.batch, (number + 1)*block, total)) for number in numbers
-             for start in range(number*block, min((number + 1)*block, total), scan.batch)]
+    step = scan.batch if gpu else 4*scan.batch  # on a processor a few batches share one sum
+    parts = [(number, start, min(start + step, (number + 1)*block, total)) for number in numbers
+             for start in range(number*block, min((number + 1)*block, total), step)]
     read = run_ahead(partial(_read, scan), parts, ahead=3)
     alone = None if gpu else partial(torch.set_num_threads, 1)
     seen = run_ahead(lambda part: (part[0], len(part[2]), *scan.see(*part[1:])), _taken(scan, read),

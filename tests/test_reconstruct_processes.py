@@ -160,16 +160,19 @@ def child(rank, count, port):
 def ended(children): return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
+def drafts(): return {*part.glob(f".{out.name}-*"), *out.parent.glob(f".{out.name}-*")}
+
+
 def watch(begun, before):
     "How far it is: 0 before the first block, 1 with blocks under way, 2 with picture and table being written."
-    if out.exists() or {*part.glob(f".{out.name}-*")} - before: return 2
+    if out.exists() or drafts() - before: return 2
     job_file = part/"job.json"
     return int(job_file.exists() and job_file.stat().st_mtime_ns > begun)
 
 
 def run(count, phase=None, delay=0.):
     "Run to the end, or kill one process a while after a phase has begun; return how it ended and how long phases took."
-    begun, before, start_of = time.time_ns(), {*part.glob(f".{out.name}-*")}, [time.perf_counter()]
+    begun, before, start_of = time.time_ns(), drafts(), [time.perf_counter()]
     children = start(count)
     while not ended(children) and (phase is None or len(start_of) <= phase):
         while len(start_of) <= watch(begun, before): start_of.append(time.perf_counter())
