@@ -40,6 +40,7 @@ def _bands(image, margin):
             pad = (margin, margin, margin - above, margin - below)
             yield slice(start, start + several), slice(low, high), F.pad(band, pad)
 
+# %% ../nbs/21_localize.ipynb #c3c4ec9a
 def _window(place, radius_px, shape):
     "Index of the square of pixels around each place, (n, k, k), and which of them lie within the image."
     image, *place = place
