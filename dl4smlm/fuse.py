@@ -432,6 +432,12 @@ def _shift(net, node, amount, level, dtype):
 # %% ../nbs/20b_fuse.ipynb #b4632e51
 _NARROW = 16 # Layers with at most this many channels on one side keep all digits
 
+def _keeps_digits(net, node, upscale):
+    convolve = _convolution(_layer(net, node))
+    if min(convolve.in_channels, convolve.out_channels) <= _NARROW: return True
+    enlarges = isinstance(convolve, nn.ConvTranspose2d) and convolve.out_channels <= 2*_NARROW
+    return enlarges and _scale(node) < upscale
+
 def _round_weights(weight, dtype, step=1):
     weight, side = weight.clone(), range(weight.shape[-1])
     for row, col in ((row, col) for row in range(step) for col in range(step)):  # taps that meet in one output pixel
@@ -442,12 +448,11 @@ def _round_weights(weight, dtype, step=1):
             rest = wanted - tap
     return weight
 
-def _set_precision(net, dtype):
+def _set_precision(net, dtype, upscale):
     for node in list(net.graph.nodes):
         convolve = _convolution(_layer(net, node))
         if convolve is None: continue
-        narrow = min(convolve.in_channels, convolve.out_channels) <= _NARROW
-        wanted = convolve.weight.dtype if dtype and narrow else dtype
+        wanted = convolve.weight.dtype if dtype and _keeps_digits(net, node, upscale) else dtype
         with net.graph.inserting_before(node):
             x = net.graph.call_function(_channels_last, (node.args[0], wanted))
         node.replace_input_with(node.args[0], x)
@@ -496,7 +501,8 @@ def fuse(
         _note_shapes(net)
         for step in steps: step(net)
         if dtype == torch.bfloat16: _from_dark(net, dtype, 2*(model.reach_px + model.period_px) + 9)
-        _set_precision(net, dtype)
+        _note_shapes(net)
+        _set_precision(net, dtype, model.upscale)
         _note_shapes(net)
         for group in _finest(net, model.upscale): _in_bands(net, group, model.upscale)
     net.graph.lint()
