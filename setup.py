@@ -30,7 +30,7 @@ setup(
         *[f"Programming Language :: Python :: 3.{minor}" for minor in range(oldest, newest + 1)],
     ],
     packages=find_packages(include=[name, f"{name}.*"]),
-    package_data={name: ["weights/*/*"]},  # trained networks, by name
+    package_data={name: ["weights/*.json", "weights/*/*"]},  # trained networks, by name
     python_requires=f">={settings['min_python']}",
     install_requires=settings["requirements"].split(),
     extras_require={extra: settings[f"{extra}_requirements"].split() for extra in ("dev", "onnx", "zarr")},

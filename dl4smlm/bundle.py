@@ -4,21 +4,25 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'CARD', 'README', 'save_model', 'load_model', 'plain', 'make_card', 'sparkline', 'describe_card',
-           'write_readme', 'save_pretrained', 'shipped_models', 'find_bundle', 'load_card', 'from_pretrained',
-           'push_to_hub']
+           'write_readme', 'save_pretrained', 'pack_bundle', 'shipped_models', 'find_bundle', 'load_card',
+           'from_pretrained', 'push_to_hub']
 
 # %% ../nbs/24_bundle.ipynb #df787d96
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import os
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from importlib.resources import files
 from numbers import Integral, Real
 from pathlib import Path
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -28,9 +32,10 @@ from huggingface_hub import ModelCardData, ModelHubMixin, snapshot_download
 from torch import Tensor
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 
 from . import __version__
-from .core import new_folder
+from .core import new_file, new_folder
 from .data import Normalise
 from .learner import Learner
 from .localize import add_uncertainty
@@ -240,25 +245,136 @@ def _check_finite(state, what):
     if wrong: raise ValueError(f"{what} has weights that are NaN or infinite, in {', '.join(wrong[:3])}: train again")
 
 # %% ../nbs/24_bundle.ipynb #603ddf60
-def shipped_models() -> dict[str, Path]: # Name and folder of each bundle that comes with the package
-    "List the trained networks that come with this package."
-    weights = Path(str(files("dl4smlm")))/"weights"
-    return {card.parent.name: card.parent for card in sorted(weights.glob(f"*/{CARD}"))}
+_EXTRA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*\.(csv|png|svg)")  # tables and pictures may travel along
+_ROUNDED = "weights to bfloat16, biases and batch statistics left exact"
 
+def pack_bundle(
+    folder:str|Path, # The folder of a bundle
+    path:str|Path, # The archive to write: a name that ends with .zip
+    overwrite:bool=False, # Replace an archive that is already there
+) -> str: # The archive's sha256
+    "Pack a bundle small: weights rounded to bfloat16, in one zip archive with LZMA compression."
+    folder, buffer = Path(folder), io.BytesIO()
+    extras = {file.name: file.read_bytes() for file in folder.iterdir() if _EXTRA.fullmatch(file.name)}
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in sorted((_round_bundle(folder) | extras).items()):
+            entry = zipfile.ZipInfo(name)  # of 1980, whatever the day
+            entry.create_system, entry.external_attr = 3, 0o644 << 16
+            archive.writestr(entry, data, zipfile.ZIP_LZMA)
+    with new_file(path, overwrite) as part: part.write_bytes(buffer.getvalue())
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+def _round_bundle(folder):
+    "The three files of a bundle, rounded; the card has the fingerprint of the rounded weights."
+    card, readme = ((folder/name).read_text(encoding="utf-8") for name in (CARD, README))
+    card, data = json.loads(card), (folder/WEIGHTS).read_bytes()
+    if hashlib.sha256(data).hexdigest() != card["sha256"]:
+        raise ValueError(f"{folder/WEIGHTS} is damaged, or belongs to another card: its fingerprint differs")
+    state = {name: value.bfloat16() if value.is_floating_point() and value.ndim > 1 else value
+             for name, value in safetensors.torch.load(data).items()}
+    weights = safetensors.torch.save(state, metadata={"format": "pt"})
+    new = card | {"sha256": hashlib.sha256(weights).hexdigest(), "notes": card["notes"] | {"rounded": _ROUNDED}}
+    readme = readme.replace(card["sha256"], new["sha256"])
+    if "rounded" not in card["notes"]: readme += f"\nRounded for the road: {_ROUNDED}.\n"
+    return {WEIGHTS: weights, CARD: (json.dumps(new, indent=2, allow_nan=False) + "\n").encode(),
+            README: readme.encode()}
+
+# %% ../nbs/24_bundle.ipynb #f21af5c2
+def shipped_models() -> dict[str, Path|None]: # Name and folder of each; None for one to be fetched at first use
+    "List the trained networks that can be had by name: those that come with this package, and those it can fetch."
+    here = {card.parent.name: card.parent for card in sorted((_package()/"weights").glob(f"*/{CARD}"))}
+    kept = {name: _kept(name, entry) for name, entry in _index().items()}
+    return {name: folder if (folder/CARD).is_file() else None for name, folder in (kept | here).items()}
+
+def _package(): return Path(str(files("dl4smlm")))
+
+def _index():
+    "The size and the sha256 of each archive that can be fetched, by name."
+    path = _package()/"weights"/"index.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+def _cache():
+    "Where programs of this system keep what they have fetched."
+    home, windows = Path.home(), os.name == "nt"
+    given = os.environ.get("LOCALAPPDATA" if windows else "XDG_CACHE_HOME")
+    return Path(given or home/("AppData/Local" if windows else ".cache"))/"dl4smlm"
+
+def _kept(name, entry): return _cache()/f"{name}-{entry['sha256'][:12]}"
+
+# %% ../nbs/24_bundle.ipynb #e2be3a54
+_MOST = 200_000_000  # bytes of an unpacked bundle
+
+def _unpack(
+    data:bytes, # A zip archive
+    what:str, # What to call it in an error
+) -> dict[str, bytes]: # Its files
+    "Read the files of a packed bundle, and refuse all that is none."
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            names, size = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
+            strange = [name for name in names if not (name in _FILES or _EXTRA.fullmatch(name))]
+            if strange: raise ValueError(f"it holds {_text(strange[0])!r}, which a bundle does not")
+            if len(names) != len(set(names)) or not set(_FILES) <= set(names):
+                raise ValueError(f"it must hold {', '.join(_FILES)}, each once")
+            if size > _MOST: raise ValueError(f"it would take {size:,} bytes, and {_MOST:,} are allowed")
+            return {name: archive.read(name) for name in names}
+    except Exception as error:  # a damaged archive fails in many ways
+        raise ValueError(f"{what} is not a packed bundle: {(str(error).splitlines() or [''])[0]}") from None
+
+# %% ../nbs/24_bundle.ipynb #93fbc844
+_ADDRESS = "https://github.com/dl4smlm/dl4smlm/raw/main/weights"
+
+def _download(url, size):
+    "What is at an address, if it has that many bytes; one more if it has more."
+    data = bytearray()
+    with urlopen(url, timeout=30) as answer, tqdm(total=size, unit="B", unit_scale=True, desc=url) as bar:
+        while len(data) <= size and (part := answer.read(min(65536, size + 1 - len(data)))):
+            data += part
+            bar.update(len(part))
+    return bytes(data)
+
+def _get_archive(name, entry):
+    "Get the archive of a trained network from the nearest place that has the right one."
+    own, file, tried = os.environ.get("DL4SMLM_WEIGHTS"), f"{name}.zip", []
+    places = [*([Path(own)] if own else []), _package().parent/"weights", _cache()]
+    for place in [*(place/file for place in places if (place/file).is_file()), f"{_ADDRESS}/{file}"]:
+        try: data = place.read_bytes() if isinstance(place, Path) else _download(place, entry["bytes"])
+        except (OSError, HTTPException) as error: tried.append(f"{place} ({_text(str(error) or type(error).__name__)})")
+        else:
+            if hashlib.sha256(data).hexdigest() == entry["sha256"]: return data
+            tried.append(f"{place} (wrong fingerprint: damaged, or of another version of dl4smlm)")
+    raise ValueError(f"the trained network {name!r} could not be had; tried {', '.join(tried)}. Download {_ADDRESS}/"
+                     f"{file} on a machine that can, and put it into {_cache()}, or into a folder that the environment "
+                     "variable DL4SMLM_WEIGHTS names")
+
+def _get_bundle(name, entry):
+    "Unpack a trained network into the cache folder."
+    parts, folder = _unpack(_get_archive(name, entry), f"{name}.zip"), _kept(name, entry)
+    try:
+        with new_folder(folder, overwrite=True) as part:
+            for file, data in parts.items(): (part/file).write_bytes(data)
+    except (OSError, ValueError) as error:
+        if not (folder/CARD).is_file():  # else another process was faster
+            raise ValueError(f"the trained network {name!r} cannot be kept in {folder} ({error}): free some space, or "
+                             "name another cache folder in the environment variable XDG_CACHE_HOME (on Windows "
+                             "LOCALAPPDATA)") from None
+    return folder
+
+# %% ../nbs/24_bundle.ipynb #9dbbec50
 def find_bundle(
-    where:str|Path, # A folder, the name of a bundle that comes with the package, or an id on the hub: "owner/name"
+    where:str|Path, # A folder, the name of a trained network, or an id on the hub: "owner/name"
     revision:str|None=None, # Branch, tag or commit on the hub
     token:str|None=None, # Your token of the hub, for what is private
 ) -> Path: # The folder
-    "Find a bundle, and fetch it if it is on the hub."
+    "Find a bundle, and fetch it if it is not on this machine."
     if os.path.isdir(where): return Path(where)
-    key, shipped = re.sub(r"[-_ ]", "", str(where)).lower(), shipped_models()
-    for name, folder in shipped.items():
-        if re.sub(r"[-_ ]", "", name).lower() == key: return folder
+    key, known = re.sub(r"[-_ ]", "", str(where)).lower(), shipped_models()
+    for name, folder in known.items():
+        if re.sub(r"[-_ ]", "", name).lower() == key: return folder or _get_bundle(name, _index()[name])
     where = Path(where).as_posix() if isinstance(where, Path) else where
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", where): return _fetch(where, revision, token)
-    raise ValueError(f"there is no bundle {_text(where)!r}: give a folder, one of the names that come with the package "
-                     f"({', '.join(shipped) or 'none so far'}), or an id on the Hugging Face hub such as 'owner/name'")
+    raise ValueError(f"there is no bundle {_text(where)!r}: give a folder, the name of a trained network "
+                     f"({', '.join(known) or 'none so far'}), or an id on the Hugging Face hub such as 'owner/name'")
 
 def _fetch(repo_id, revision, token):
     try: return Path(snapshot_download(repo_id, revision=revision, token=token, allow_patterns=list(_FILES)))
@@ -272,7 +388,7 @@ def _fetch(repo_id, revision, token):
 _LATER = {"parameters": None, "threshold": None, "calibration": None, "scores": None, "notes": {}, "versions": {}}
 
 def load_card(
-    where:str|Path, # A bundle: a folder, a name that comes with the package, or an id on the hub
+    where:str|Path, # A bundle: a folder, the name of a trained network, or an id on the hub
     **find, # `revision` and `token`, for the hub
 ) -> dict: # Network and arguments, normalisation, pixel size, threshold, scores, notes, versions, fingerprint
     "Read what a bundle says about itself."
@@ -361,7 +477,7 @@ def _check_fit(state, model, what):
 
 # %% ../nbs/24_bundle.ipynb #eaeba3ff
 def from_pretrained(
-    where:str|Path, # A bundle: a folder, a name that comes with the package, or an id on the hub: "owner/name"
+    where:str|Path, # A bundle: a folder, the name of a trained network, or an id on the hub: "owner/name"
     revision:str|None=None, # Branch, tag or commit on the hub
     token:str|None=None, # Your token of the hub, for what is private
 ) -> EmitterNet: # The network, in evaluation mode on the CPU
@@ -374,6 +490,7 @@ def from_pretrained(
     try: state = safetensors.torch.load(data)
     except Exception as error:  # a file that is no safetensors fails in several ways
         raise ValueError(f"{folder/WEIGHTS} holds no weights that can be read: {error}") from None
+    state = {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in state.items()}
     model = _build(card["network"], sum(value.numel() for value in state.values()), folder)
     _check_fit(state, model, folder/WEIGHTS)
     _check_finite(state, folder/WEIGHTS)

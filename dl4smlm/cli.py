@@ -716,10 +716,10 @@ def _info(
 def _about_installation():
     import torch
 
-
+    trained = [name if folder else f"{name} (to be fetched)" for name, folder in smlm.shipped_models().items()]
     return [("dl4smlm", smlm.__version__), ("torch", torch.__version__), ("python", platform.python_version()),
             ("system", platform.platform()), ("device", smlm.pick_device()),
-            ("networks", ", ".join(smlm.list_models()))]
+            ("networks", ", ".join(smlm.list_models())), ("trained", ", ".join(trained))]
 
 def _about_bundle(path):
 

@@ -1,5 +1,6 @@
 "Bundles that must not load: damaged, cut short, mismatched, or made to do harm. Each is refused in one clear line."
 import hashlib
+import io
 import json
 import math
 import os
@@ -8,6 +9,10 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +24,7 @@ from hypothesis import strategies as st
 from test_models import NARROW
 
 import dl4smlm.bundle as bundle
-from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, save_pretrained, write_readme
+from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, pack_bundle, save_pretrained, write_readme
 from dl4smlm.calibrate import fit_calibration, grid_bias
 from dl4smlm.core import make_emitters
 from dl4smlm.data import Normalise
@@ -28,6 +33,7 @@ from dl4smlm.models.contract import random_statistics
 from dl4smlm.models.zoo import create_model, list_models
 
 from project import ROOT
+from project import settings as project_settings
 
 often = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 numbers = st.integers() | st.floats() | st.booleans() | st.none()
@@ -340,3 +346,156 @@ def test_without_a_connection(whole, tmp_path):
     folder, cached, unknown = done.stdout.splitlines()
     assert (folder, cached) == ("fidstorm", "fidstorm")
     assert "copy the folder to this machine and give its path" in unknown
+
+
+# fetched by name
+
+class Quiet(SimpleHTTPRequestHandler):
+    "A server that keeps a list of what it was asked for."
+    asked = None
+    def log_message(self, *_): self.asked.append(self.path)
+
+
+@pytest.fixture
+def away(whole, tmp_path, monkeypatch):
+    "A package with an index and no weights, an empty cache, and a server with the archive; what was asked of it."
+    package, served = tmp_path / "site" / "dl4smlm", tmp_path / "served"
+    (package / "weights").mkdir(parents=True)
+    fingerprint = pack_bundle(whole, served / "deepstorm.zip")
+    index = {"deepstorm": {"sha256": fingerprint, "bytes": (served / "deepstorm.zip").stat().st_size}}
+    (package / "weights" / "index.json").write_text(json.dumps(index))
+    monkeypatch.setattr(bundle, "files", lambda _: package)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"): monkeypatch.setenv(name, str(tmp_path / "cache"))
+    monkeypatch.delenv("DL4SMLM_WEIGHTS", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    asked = []
+    handler = partial(type("Handler", (Quiet,), {"asked": asked}), directory=served)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(bundle, "_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+        yield SimpleNamespace(asked=asked, served=served, cache=tmp_path / "cache", site=package.parent,
+                              package=package, stop=server.shutdown)
+        server.shutdown()
+
+
+def left_behind(away): return [path for path in away.cache.rglob("*") if path.is_file()]
+
+
+def test_a_name_is_fetched_once_and_then_needs_no_connection(away):
+    assert bundle.shipped_models() == {"deepstorm": None}
+    model = from_pretrained("deepstorm")
+    assert {weights.dtype for weights in model.parameters()} == {torch.float32}
+    assert away.asked == ["/deepstorm.zip"]
+    assert sorted(path.name for path in left_behind(away)) == sorted([CARD, README, WEIGHTS])
+    (away.served / "deepstorm.zip").unlink()
+    again = from_pretrained("Deep-STORM")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert load_card("deepstorm")["notes"]["rounded"]
+    assert away.asked == ["/deepstorm.zip"]
+    assert bundle.shipped_models()["deepstorm"].parent == away.cache / "dl4smlm"
+
+
+def broken(away, change):
+    "Change the archive on the server, and give the one line that says why it is refused."
+    archive = away.served / "deepstorm.zip"
+    archive.write_bytes(change(archive.read_bytes()))
+    with pytest.raises(ValueError) as refusal: from_pretrained("deepstorm")
+    assert "\n" not in str(refusal.value)
+    assert left_behind(away) == []
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:-1] + b"x", lambda data: data[:100], lambda data: b"",
+                                    lambda data: data * 3], ids=["altered", "cut short", "empty", "too long"])
+def test_a_wrong_fingerprint_is_refused_and_leaves_nothing(away, change):
+    message = broken(away, change)
+    assert "wrong fingerprint" in message and "DL4SMLM_WEIGHTS" in message and str(away.cache) in message
+
+
+def test_an_endless_answer_is_cut_off(away):
+    size = (away.served / "deepstorm.zip").stat().st_size
+    (away.served / "long.zip").write_bytes(bytes(10 * size))
+    assert len(bundle._download(f"{bundle._ADDRESS}/long.zip", size)) == size + 1
+
+
+def test_without_a_connection_the_error_says_what_to_do(away):
+    (away.served / "deepstorm.zip").unlink()
+    with pytest.raises(ValueError, match=r"tried http://127.*404.*Download http.*DL4SMLM_WEIGHTS") as refusal:
+        from_pretrained("deepstorm")
+    assert "\n" not in str(refusal.value)
+    away.stop()
+
+
+@pytest.mark.parametrize("place", ["own", "clone", "cache"])
+def test_an_archive_on_this_machine_is_taken_first(away, place, tmp_path, monkeypatch):
+    folder = {"own": tmp_path / "own", "clone": away.site / "weights", "cache": away.cache / "dl4smlm"}[place]
+    folder.mkdir(parents=True)
+    if place == "own": monkeypatch.setenv("DL4SMLM_WEIGHTS", str(folder))
+    os.replace(away.served / "deepstorm.zip", folder / "deepstorm.zip")
+    assert from_pretrained("deepstorm").config["name"] == "fidstorm"
+    assert away.asked == []
+
+
+def test_a_wrong_archive_on_this_machine_is_passed_over_and_named(away, tmp_path, monkeypatch):
+    monkeypatch.setenv("DL4SMLM_WEIGHTS", str(tmp_path))
+    (tmp_path / "deepstorm.zip").write_bytes(b"of last year")
+    from_pretrained("deepstorm")
+    assert away.asked == ["/deepstorm.zip"]
+    for path in left_behind(away): path.unlink()
+    assert f"{tmp_path / 'deepstorm.zip'} (wrong fingerprint" in broken(away, lambda data: b"")
+
+
+def hostile(kind, whole):
+    "An archive that is more than a bundle, or less."
+    parts = {name: (whole / name).read_bytes() for name in (CARD, README, WEIGHTS)}
+    parts |= {"escape": {"../escaped.png": b""}, "absolute": {"/tmp/escaped.csv": b""}, "pickle": {"model.pt": b""},
+              "folder": {"inner/picture.png": b""}, "windows": {"..\\escaped.png": b""}, "newline": {"a.png\n": b""},
+              "swollen": {"picture.png": bytes(bundle._MOST)}}.get(kind, {})
+    if kind == "no card": del parts[CARD]
+    with zipfile.ZipFile(data := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items(): archive.writestr(name, content)
+    return data.getvalue() if kind != "no archive" else b"PK"
+
+
+@pytest.mark.parametrize("kind", ["escape", "absolute", "pickle", "folder", "windows", "newline", "swollen", "no card",
+                                  "no archive"])
+def test_a_hostile_archive_is_refused_even_with_the_right_fingerprint(away, kind, whole, tmp_path):
+    data = hostile(kind, whole)
+    index = {"deepstorm": {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}}
+    (away.package / "weights" / "index.json").write_text(json.dumps(index))
+    assert "is not a packed bundle" in broken(away, lambda _: data)
+    assert not list(tmp_path.rglob("escaped*")) and not os.path.exists("/tmp/escaped.csv")
+
+
+def test_a_cache_that_cannot_be_written_is_named(away):
+    away.cache.write_text("a file where the folder should be")
+    with pytest.raises(ValueError, match=r"cannot be kept in .*XDG_CACHE_HOME"): from_pretrained("deepstorm")
+
+
+def test_packing_is_repeatable_and_refuses_what_is_damaged(whole, tmp_path):
+    (tmp_path / "bundle").mkdir()
+    for name in (CARD, README, WEIGHTS): (tmp_path / "bundle" / name).write_bytes((whole / name).read_bytes())
+    (tmp_path / "bundle" / "picture.png").write_bytes(b"a picture")
+    (tmp_path / "bundle" / "diary.txt").write_text("not to be packed")
+    first = pack_bundle(tmp_path / "bundle", tmp_path / "a.zip")
+    assert pack_bundle(tmp_path / "bundle", tmp_path / "b.zip") == first
+    assert hashlib.sha256((tmp_path / "b.zip").read_bytes()).hexdigest() == first
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert archive.namelist() == sorted([CARD, README, WEIGHTS, "picture.png"])
+        state = safetensors.torch.load(archive.read(WEIGHTS))
+    exact = safetensors.torch.load_file(whole / WEIGHTS)
+    for name, value in exact.items():
+        if value.ndim > 1: assert torch.equal(state[name], value.bfloat16()), name
+        else: assert torch.equal(state[name], value) and state[name].dtype == value.dtype, name
+    (tmp_path / "bundle" / WEIGHTS).write_bytes(b"other weights")
+    with pytest.raises(ValueError, match="fingerprint"): pack_bundle(tmp_path / "bundle", tmp_path / "c.zip")
+
+
+def test_the_index_is_that_of_the_archives():
+    "Each archive of the repository is in the index, with its size and fingerprint; none is missing or left over."
+    archives = {path.stem: path.read_bytes() for path in (ROOT / "weights").glob("*.zip")}
+    index = json.loads((ROOT / "dl4smlm" / "weights" / "index.json").read_text(encoding="utf-8"))
+    assert index == {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+                     for name, data in sorted(archives.items())}, "run benchmarks/pack_weights.py"
+    assert sum(map(len, archives.values())) <= 12_000_000
+    assert bundle._ADDRESS == f"{project_settings()['git_url']}/raw/{project_settings()['branch']}/weights"
