@@ -10,7 +10,7 @@ __all__ = ['SCORES', 'Verdict', 'judge', 'score_groups', 'bootstrap', 'epochs_in
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -149,8 +149,9 @@ def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
-def _train(model, train, valid, epochs, lr, loss, seed, device, precision, progress):
-    clock = _Clock()
+def _train(model, train, valid, budget, lr, seed, loss, device, precision, progress):
+    clock, (epochs, minutes) = _Clock(), budget
+    if minutes is not None: epochs = epochs_in(minutes, model, train, loss, device, precision)
     set_seed(seed)
     learner = Learner(model, train, valid, loss, lr, device, precision, callbacks=[clock])
     history = learner.fit(epochs, progress).reset_index()
@@ -211,27 +212,39 @@ def compare(
     progress:bool=True, # Show progress bars
     precision:str="float32", # Numbers inside the networks in training: "float32", "bfloat16" or "float16"
     bound_nm:np.ndarray|None=None, # Smallest error of each emitter of `test`, for the figures; None if unknown
+    keep:Callable[[Contest], None]|None=None, # Called with the contest so far, whenever a network has been judged
 ) -> Contest: # Table, training histories, networks and their answers
     "Train networks on the same data with the same budget, and judge them on the same movie."
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
     _check_contest(entries, trained, lr, seeds, test)
     _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train)
-    past, first, verdicts, rows = [], {}, {}, {}
-    for label, recipe in tqdm(entries.items(), unit="network", disable=not progress):
-        rate, judged = lr[label] if isinstance(lr, Mapping) else lr, []
-        for seed in seeds:
-            model = _make(recipe, upscale, seed)
-            rounds = epochs if minutes is None else epochs_in(minutes, model, train, loss, device, precision)
-            history = _train(model, train, valid, rounds, rate, loss, seed, device, precision, progress)
+    how, so_far = (loss, device, precision, progress), _empty_contest(test, bound_nm)
+    for label in tqdm([*entries, *trained], unit="network", disable=not progress):
+        models, judged, past = [], [], []
+        for seed in seeds if label in entries else ():
+            rate = lr[label] if isinstance(lr, Mapping) else lr
+            models.append(_make(entries[label], upscale, seed))
+            history = _train(models[-1], train, valid, (epochs, minutes), rate, seed, *how)
             past.append(history.assign(network=label, seed=seed))
-            judged.append(_judge_fairly(model, tune, test, device))
-            first.setdefault(label, model)
-        verdicts[label], rows[label] = judged[0], _row(judged, draws) | {"epochs": rounds}
-    for label, model in trained.items():
-        verdicts[label] = judge(model, *test, device=device)
-        rows[label] = _row([verdicts[label]], draws) | {"epochs": 0}
-    history = pd.concat([pd.DataFrame(columns=["network"]), *past])
-    return Contest(pd.DataFrame(rows).T.rename_axis("network"), history, first | trained, verdicts, *test, bound_nm)
+            judged.append(_judge_fairly(models[-1], tune, test, device))
+        if label in trained: models, judged = [trained[label]], [judge(trained[label], *test, device=device)]
+        so_far = _add(so_far, label, models[0], judged, past, draws)
+        if keep is not None: keep(so_far)
+    return so_far
+
+# %% ../nbs/25b_compare.ipynb #2da93769
+_PAST = ["network", "epoch", "train", "valid", "seconds", "seed"]
+
+def _empty_contest(test, bound_nm):
+    return Contest(pd.DataFrame().rename_axis("network"), pd.DataFrame(columns=_PAST), {}, {}, *test, bound_nm)
+
+def _add(contest, label, model, judged, past, draws):
+    "Return the contest with one network more."
+    spent = {"epochs": len(past[-1]) if past else 0}
+    row = pd.DataFrame({label: _row(judged, draws) | spent}).T.rename_axis("network")
+    history = pd.concat([part for part in (contest.history, *past) if len(part)] or [contest.history])
+    return replace(contest, table=pd.concat([contest.table, row]).rename_axis("network"), history=history[_PAST],
+                   models=contest.models | {label: model}, verdicts=contest.verdicts | {label: judged[0]})
 
 # %% ../nbs/25b_compare.ipynb #31d33b84
 def _judge_fairly(model, tune, test, device):
@@ -296,20 +309,24 @@ def show_scores(
             ax.plot((curve["low"] + curve["high"])/2, curve[what], marker=".", color=f"C{k}", label=name)
         row = contest.table.loc[name]
         error = [[row[score] - row[f"{score}_low"]], [row[f"{score}_high"] - row[score]]]
-        axes[2].errorbar(row["ms_per_frame"], row[score], yerr=np.maximum(error, 0), fmt="o", color=f"C{k}", capsize=3)
+        if np.isfinite(row[score]):  # there is no error where nothing was found
+            axes[2].errorbar(row["ms_per_frame"], row[score], np.maximum(error, 0), fmt="o", color=f"C{k}", capsize=3)
         past = contest.history[contest.history["network"] == name]
         for _, run in past.groupby("seed"): axes[3].plot(run["seconds"], run["valid"], color=f"C{k}", marker=".")
     if score == "rmse_nm" and contest.bound_nm is not None: _draw_bound(axes, contest)
     labels = ("emitters per µm² around", "photons", "ms per frame", "seconds of training")
     for ax, label in zip(axes, labels): ax.set(xlabel=label, ylabel=score)
     axes[1].set(ylabel=of_light)
-    axes[2].set_xscale("log")
-    axes[2].xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes[2].xaxis.set_major_formatter("{x:g}")
-    axes[2].xaxis.set_minor_locator(NullLocator())
-    axes[3].set(ylabel="validation loss", yscale="log")
+    _log_time(axes[2], contest.table["ms_per_frame"])
+    axes[3].set(ylabel="validation loss", yscale="log" if (contest.history["valid"] > 0).any() else "linear")
     axes[0].legend(frameon=False, fontsize=8)
     return axes
+
+def _log_time(ax, times):
+    ax.set(xlim=(times.min()/1.3, times.max()*1.3), xscale="log")  # limits of our own: there may be nothing to see
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
 
 # %% ../nbs/25b_compare.ipynb #a3c3c47d
 def _crowd(truth, near_nm=500.): return local_density(truth.assign(is_true=True), truth, near_nm)
