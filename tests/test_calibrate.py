@@ -2,6 +2,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -108,3 +109,28 @@ def test_dim_and_bright_molecules_have_honest_errors(seed):
     assert (smlm.ratio_by_photons(old, truth)["ratio"] - 1).abs().max() > 0.25
     for part in np.array_split(np.argsort(found["brightness"].to_numpy()), 4):  # and by what is seen
         assert abs(smlm.error_ratio(stated.iloc[part], truth).std() - 1) < 0.15
+
+
+def test_the_command_learns_nothing_from_the_last_quarter(tmp_path):
+    "Whatever the last quarter of a movie and of its truth says, the network that comes out is the same."
+    movie, truth = smlm.simulate(120, 1, 24, smlm.Camera(pixel_nm=100), photons=3000., seed=0)
+    other, lie = smlm.simulate(120, 3, 24, smlm.Camera(pixel_nm=100), photons=800., seed=1)
+
+    def learned(name, changed):
+        "Threshold and calibration learned from a movie whose frames from `changed` on are of another one."
+        frames = np.concatenate([movie[:changed], other[changed:]])
+        known = pd.concat([truth[truth["frame"] < changed], lie[lie["frame"] >= changed]], ignore_index=True)
+        smlm.save_movie(tmp_path/f"{name}.tif", frames, 100)
+        smlm.save_localizations(known, tmp_path/f"{name}.csv")
+        asked = ["calibrate", "fidstorm", "--movie", tmp_path/f"{name}.tif", "--truth", tmp_path/f"{name}.csv",
+                 "--out", tmp_path/name, "--device", "cpu"]
+        with pytest.raises(SystemExit) as end: main([str(word) for word in asked])
+        assert end.value.code == 0
+        model = smlm.load_model(tmp_path/name)
+        return model.threshold, model.calibration, (tmp_path/name/"calibration.png").read_bytes()
+
+    *whole, drawn = learned("whole", 120)
+    *unseen, drawn_elsewhere = learned("unseen", 90)
+    *seen, _ = learned("seen", 89)  # one frame earlier, and it was learned from
+    assert unseen == whole and seen[1] != whole[1]
+    assert drawn_elsewhere != drawn  # the picture is of the last quarter
