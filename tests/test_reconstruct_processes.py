@@ -226,7 +226,7 @@ def test_killed_at_random_moments(job, tmp_path, processes):
     "Again and again, before the first block, between blocks and while files are written: the end is the same."
     seed = int(os.environ.get("KILL_SEED", secrets.randbelow(10**6)))
     command = [sys.executable, "-c", KILLS, str(processes), str(seed), str(job), str(tmp_path / "out")]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, f"repeat with KILL_SEED={seed}: {done.stderr[-3000:]}"
 
 
