@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blinking import LogNormal
-from .bundle import from_pretrained, save_pretrained
+from .bundle import from_pretrained, load_card, save_pretrained
 from .calibrate import calibrate, pick_threshold
 from .camera import Camera
 from .core import new_folder, pick_device, set_seed
@@ -159,8 +159,9 @@ def train_recipe(
         learner.fit(-(-steps//each), progress, run, resume=run is not None)
         model.normalise, model.pixel_nm = learner.model.normalise, learner.model.pixel_nm
         scores = finish(model, seed=seed, device=device, microscope=microscope)
-        recipe = f"dl4smlm recipe, {steps} steps of {batch_size} frames"
-        save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, recipe=recipe)
+        notes = {"recipe": f"dl4smlm recipe, {steps} steps of {batch_size} frames"}
+        if start is not None: notes["begun_with"] = _past(load_card(start)["notes"])
+        save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, **notes)
     return scores
 
 # %% ../nbs/24c_recipes.ipynb #c18d3b7a
@@ -172,6 +173,10 @@ def _near(
     sigma_nm, background = microscope.psf.sigma_nm, microscope.background
     return {"camera": microscope.camera, "photons": LogNormal(microscope.photons, max(float(spread), 0.5)),
             "background": (background/2, 2*background), "sigma_nm": (0.95*sigma_nm, 1.05*sigma_nm)}
+
+def _past(notes):
+    "What a card says of how its network was trained, to be remembered in the next one."
+    return {name: notes[name] for name in ("recipe", "loss", "lr", "history", "begun_with") if name in notes}
 
 def _begin_with(model, trained):
     "Take over the weights of a trained network of the same kind."
