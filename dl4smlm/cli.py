@@ -14,7 +14,6 @@ import re
 import shutil
 import sys
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -22,7 +21,6 @@ from typing import Annotated
 import typer
 
 import dl4smlm as smlm
-from .core import new_file
 
 # %% ../nbs/26_cli.ipynb #9f6c6a59
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -569,8 +567,7 @@ def _compare(
     """Train networks with one budget and judge them on one movie.
 
     They learn from molecules of which half are anywhere and half on filaments. Writes table.csv, summary.txt,
-    history.csv, contest.png, scores.png, errors.png, atlas.csv and atlas.png, and the networks in models/. Each
-    network is kept as soon as it is judged: after a stop, those that are done can enter another with --bundle."""
+    history.csv, contest.png, scores.png, errors.png, atlas.csv and atlas.png, and the networks in models/."""
 
     _contest(SimpleNamespace(**locals()))
 
@@ -579,7 +576,7 @@ def _contest(given):
     if (given.movie is None) != (given.truth is None): raise ValueError("give --movie and --truth together, or neither")
     names = smlm.list_models() if given.networks == "all" else [name for name in given.networks.split(",") if name]
     rates, trained, seed, device = _rates(given.lr, names), _name_bundles(given.bundle or []), given.seed, given.device
-    with _growing_folder(given.out, given.overwrite) as folder:
+    with smlm.new_folder(given.out, given.overwrite) as folder:
         movie, truth, pixel_nm = _test_movie(given)
         told, level = smlm.make_camera(given.camera, pixel_nm), sum(given.background)/2
         scene = {"density": given.density, "photons": given.photons, "background": given.background,
@@ -592,13 +589,11 @@ def _contest(given):
         contest = smlm.compare(
             names, train, valid, (movie, truth), tune, trained, given.upscale, given.epochs, given.minutes, rates,
             range(seed, seed + given.seeds), device=device, precision=given.precision,
-            bound_nm=None if given.movie else smlm.lone_bounds(truth, level, told),
-            keep=lambda so_far: _keep(folder, so_far, given.overwrite))
-        print(contest.summary().T.to_string())
-        _draw(folder/"contest.png", smlm.show_contest, contest)
-        _draw(folder/"scores.png", smlm.show_scores, contest)
-        _draw(folder/"errors.png", smlm.show_scores, contest, "rmse_nm")
-        if given.atlas: _write_atlas(folder, contest.models, camera=told, background=level, device=device)
+            bound_nm=None if given.movie else smlm.lone_bounds(truth, level, told))
+        _write_contest(folder, contest)
+        if given.atlas:
+            _write_atlas(folder, smlm.map_scores(contest.models, camera=told, background=level, device=device))
+    print(contest.summary().T.to_string())
 
 # %% ../nbs/26_cli.ipynb #4e770df0
 def _name_bundles(paths):
@@ -616,6 +611,20 @@ def _test_movie(given):
                          background=sum(given.background)/2, seed=given.seed + 3)
     return *made, pixel_nm
 
+def _write_contest(folder, contest):
+    contest.table.to_csv(folder/"table.csv")
+    contest.history.to_csv(folder/"history.csv", index=False)
+    (folder/"summary.txt").write_text(contest.summary().T.to_string() + "\n", encoding="utf-8")
+    figures = {"contest": smlm.show_contest(contest), "scores": smlm.show_scores(contest),
+               "errors": smlm.show_scores(contest, "rmse_nm")}
+    for name, axes in figures.items(): _save_figure(axes, folder/f"{name}.png")
+    for name, model in contest.models.items():
+        smlm.save_pretrained(model, folder/"models"/re.sub(r"[^\w.-]+", "-", name).strip("-"))
+
+def _write_atlas(folder, table):
+    table.to_csv(folder/"atlas.csv", index=False)
+    _save_figure(smlm.show_map(table), folder/"atlas.png")
+
 def _rates(text, names):
     try: rates = {name: float(rate) for name, _, rate in (part.rpartition("=") for part in text.split(","))}
     except ValueError: raise ValueError(f"--lr must be like 1e-3 or 1e-3,srcnn=3e-3, got {text!r}") from None
@@ -624,36 +633,6 @@ def _rates(text, names):
     if "" not in rates and (missing := set(names) - set(rates)):
         raise ValueError(f"--lr has no rate for {', '.join(sorted(missing))}: begin it with one for all, 1e-3,...")
     return {name: rates.get(name, rates.get("")) for name in names}
-
-# %% ../nbs/26_cli.ipynb #489f7e4b
-@contextmanager
-def _growing_folder(path, overwrite):
-    "Fill a folder whose files stay, whatever happens later; without any, a new one goes again."
-    folder = smlm.free_folder(path, overwrite)
-    new = not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
-    try: yield folder
-    finally:
-        if new and not any(folder.iterdir()): folder.rmdir()
-
-def _keep(folder, contest, overwrite):
-    "Write the tables of a contest so far, and the network that was judged last."
-    texts = {"table.csv": contest.table.to_csv(), "history.csv": contest.history.to_csv(index=False),
-             "summary.txt": contest.summary().T.to_string() + "\n"}
-    for name, text in texts.items():
-        with new_file(folder/name, overwrite=True) as part: part.write_text(text, encoding="utf-8")
-    *_, (name, model) = contest.models.items()
-    smlm.save_pretrained(model, folder/"models"/re.sub(r"[^\w.-]+", "-", name).strip("-"), overwrite)
-
-def _draw(path, show, *what):
-    "Save a figure, or warn that it cannot be drawn."
-    try: _save_figure(show(*what), path)
-    except Exception as error: warnings.warn(f"no {path.name}: {error}. All tables are there", stacklevel=2)
-
-def _write_atlas(folder, models, **scene):
-    table = smlm.map_scores(models, **scene)
-    table.to_csv(folder/"atlas.csv", index=False)
-    _draw(folder/"atlas.png", smlm.show_map, table)
 
 # %% ../nbs/26_cli.ipynb #cb38e1f2
 @app.command("convert")
@@ -737,10 +716,10 @@ def _info(
 def _about_installation():
     import torch
 
-    trained = [name if folder else f"{name} (to be fetched)" for name, folder in smlm.shipped_models().items()]
+
     return [("dl4smlm", smlm.__version__), ("torch", torch.__version__), ("python", platform.python_version()),
             ("system", platform.platform()), ("device", smlm.pick_device()),
-            ("networks", ", ".join(smlm.list_models())), ("trained", ", ".join(trained))]
+            ("networks", ", ".join(smlm.list_models()))]
 
 def _about_bundle(path):
 
