@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -251,15 +249,15 @@ def _go_over(
     alone = None if gpu else partial(torch.set_num_threads, 1)
     seen = run_ahead(lambda part: (part[0], len(part[2]), *scan.see(*part[1:])), _taken(scan, read),
                      scan.at_once if scan.at_once > 1 else 0, scan.at_once, alone, _gpu_threads() if gpu else None)
+    light, rows, done = None, [], 0
     try:
-        for number, group in groupby(seen, key=itemgetter(0)):
-            light, rows = None, []
-            for _, frames, more, found in group:
-                if gpu: more.record_stream(torch.cuda.current_stream())
-                light = _add(light, more)
-                rows.append(found)
-                bar.update(frames)
-            yield number, light, np.concatenate(rows)
+        for number, frames, more, found in seen:
+            if gpu: more.record_stream(torch.cuda.current_stream())
+            light, rows, done = _add(light, more), [*rows, found], done + frames
+            bar.update(frames)
+            if done < min(block, total - number*block): continue
+            yield number, light, np.concatenate(rows)  # at once: what comes next may fail
+            light, rows, done = None, [], 0
     finally: torch.set_num_threads(threads)  # which the threads have changed for those to come
 
 @torch.inference_mode()
