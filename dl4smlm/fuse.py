@@ -429,6 +429,23 @@ def _shift(net, node, amount, level, dtype):
         x = _insert(net, node, AddMargin(-level.to(dtype), wide), x)
     _replace(net, node, _insert(net, node, layer, x))
 
+# %% ../nbs/20b_fuse.ipynb #203c5666
+def _scale_channels(layer, factor, axis):
+    axis = 1 - axis if isinstance(layer, nn.ConvTranspose2d) else axis  # 0 for those it writes, 1 for those it reads
+    layer.weight.data = layer.weight.data*factor.reshape([-1 if d == axis else 1 for d in range(4)])
+
+def _exact_biases(net, dtype):
+    for act in net.graph.nodes:
+        writer = _bias_of(net, act.args[0]) if isinstance(_layer(net, act), nn.LeakyReLU) else None
+        bias = None if writer is None else _layer(net, writer).bias
+        readers = _readers(net, act)
+        if bias is None or None in readers: continue
+        rounded = bias.data.to(dtype).to(bias)
+        scale = torch.where(rounded == 0, 1, rounded/bias.data)
+        bias.data = rounded
+        _scale_channels(_layer(net, writer), scale, 0)
+        for reader in readers: _scale_channels(_layer(net, reader), 1/scale, 1)
+
 # %% ../nbs/20b_fuse.ipynb #b4632e51
 _NARROW = 16 # Layers with at most this many channels on one side keep all digits
 
@@ -501,6 +518,7 @@ def fuse(
         _note_shapes(net)
         for step in steps: step(net)
         if dtype == torch.bfloat16: _from_dark(net, dtype, 2*(model.reach_px + model.period_px) + 9)
+        if dtype: _exact_biases(net, dtype)
         _note_shapes(net)
         _set_precision(net, dtype, model.upscale)
         _note_shapes(net)

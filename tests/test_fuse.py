@@ -1,4 +1,6 @@
 "The fused network is the same function: every network, every upscale, every size, borders included."
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -86,7 +88,19 @@ def test_half_the_digits_of_the_networks_that_come_along(name):
         got, expected = fused(x), model(x)
         assert ((got - expected).norm()/expected.norm()).item() < 0.01
         worst.append(apart(got, expected))
-    assert sum(worst)/len(worst) < 0.015, worst  # FID-STORM, whose spots are the sharpest, has 1.0 to 1.3 %
+    assert sum(worst)/len(worst) < 0.01, worst  # the worst of all is close to 1 %, and differs with the processor
+
+
+@torch.inference_mode()
+def test_rounded_biases_alone_did_more_harm_than_all_else(monkeypatch):
+    model = load_model("fidstorm").eval()
+    movie, _ = simulate(frames=8, density=1, size_px=32, camera=Camera(pixel_nm=model.pixel_nm), seed=0)
+    x = model.normalise(torch.from_numpy(movie.astype("float32")))[:, None]
+    expected = model(x)
+    exact = fuse(model, torch.bfloat16)(x)
+    monkeypatch.setattr(sys.modules["dl4smlm.fuse"], "_exact_biases", lambda net, dtype: None)
+    rounded = fuse(model, torch.bfloat16)(x)
+    assert (exact - expected).norm() < 0.7*(rounded - expected).norm()  # 0.71 if they did as much as all else
 
 
 @pytest.mark.parametrize("name", ["deepstorm", "ustorm", "drlstorm"])
