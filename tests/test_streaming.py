@@ -30,7 +30,7 @@ print(len(movie), *(line.split()[1] for line in open("/proc/self/status") if lin
 
 
 def peak_kb(path):
-    "Reconstruct a movie in a process of its own; the most memory it held. (`ru_maxrss` would begin with what pytest holds.)"
+    "Reconstruct a movie in a process of its own; the most memory it held (`ru_maxrss` begins with what pytest holds)."
     done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, check=True)
     return int(done.stdout.split()[1])
 
