@@ -26,6 +26,7 @@ from tqdm.auto import tqdm
 from .checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from .core import new_file, pick_device
 from .parallel import average_statistics, share_out, start_engine
+from .pipeline import tuning
 
 # %% ../nbs/11_learner.ipynb #c5b2e1a2
 HALF = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -62,10 +63,11 @@ def validate(
     loss:Callable[[Tensor, Tensor], Tensor], # Of prediction and target
     device:str|torch.device="cpu", # Where the network is
     precision:str="float32", # Numbers inside the network: "float32", "bfloat16" or "float16"
-    engine:Accelerator|None=None, # Of the process; None for a single one
+    engine:Accelerator|None=None, # Of several processes that share the work; None for a single one
 ) -> float: # Mean loss over the patches
     "Judge a network in evaluation mode, without learning anything."
     model.eval()
+    if engine: loader = share_out(loader, engine.process_index, engine.num_processes)
     with torch.inference_mode():
         return mean_loss([(compute_loss(model, loss, x, y, device, precision), len(x)) for x, y in loader], engine)
 
@@ -156,8 +158,7 @@ class Learner:
 
     def validate(self) -> float: # Mean loss over the validation patches
         "Judge the network as it is now, without learning anything."
-        valid = share_out(self.valid, self.engine.process_index, self.engine.num_processes)
-        return validate(self.judged, valid, self.loss, self.device, self.precision, self.engine)
+        return validate(self.judged, self.valid, self.loss, self.device, self.precision, self.engine)
 
     def stop(self): self.stopping = True  # after this epoch; for callbacks
 
@@ -354,19 +355,18 @@ def _fit(learner, epochs, progress, folder):
                 "weights": sum(weight.numel() for weight in learner.model.parameters())}
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
-    search, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # GPU: time convolutions once, choose
     try:
         if folder and (folder/"last.pt").exists(): _restore(learner, load_checkpoint(folder/"last.pt"), settings)
         bar.initial = bar.n = bar.last_print_n = (len(learner.history) - learner.first)*len(share)
         _agree(learner)
         _call(learner, "before_fit")
-        while len(learner.history) < learner.first + epochs and not learner.stopping:
-            _run_epoch(learner, model, share, bar)
-            if folder: _save(learner, folder, settings)
+        with tuning():
+            while len(learner.history) < learner.first + epochs and not learner.stopping:
+                _run_epoch(learner, model, share, bar)
+                if folder: _save(learner, folder, settings)
     except KeyboardInterrupt:
         if learner.best_weights is None: raise
     finally:
-        torch.backends.cudnn.benchmark = search
         bar.close()
         if learner.best_weights is not None: learner.model.load_state_dict(learner.best_weights)
         learner.judged = learner.model.to(memory_format=torch.contiguous_format).eval()

@@ -160,11 +160,11 @@ def _threads_in_one(device, fine_px):
 
 
 
-# %% ../nbs/23_reconstruct.ipynb #a1335e72
-_MANY = 2048 # Frames for which it pays to let a GPU try out how to convolve
-
 @cache
 def _gpu_threads(): return ThreadPoolExecutor(2)  # kept, since each remembers what was tried out
+
+# %% ../nbs/23_reconstruct.ipynb #a1335e72
+_MANY = 2048 # Frames for which it pays to let a GPU try out how to convolve
 
 class Scan:
     "A network at work on a movie."

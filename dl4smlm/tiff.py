@@ -244,39 +244,39 @@ class TiffFrames:
         check_file(self.path, "TIFF file")
         self.offsets, self.file = image_offsets(self.path), open(self.path, "rb")
         self.tif = TiffFile(self.file)
-        self.numbers, run = frame_numbers(self.path, self._page(0, alike=False), len(self.offsets), part=part, **choice)
-        first = self._page(0 if run else int(self.numbers[0]), alike=False)
+        self.numbers, run = frame_numbers(self.path, _page(self, 0), len(self.offsets), part=part, **choice)
+        first = _page(self, 0 if run else int(self.numbers[0]))
         self.shape, self.dtype = (len(self.numbers), *first.shape), first.dtype
-        self.pixel_nm, self.doubt = pixel_size(self._page(0, alike=False))
+        self.pixel_nm, self.doubt = pixel_size(_page(self, 0))
         self.run, self.plain = first.dataoffsets[0] if run else None, _PlainPages(self.file, self.tif, first)
         self._stored = self.dtype.newbyteorder(self.tif.byteorder)
         for number in {0 if first.compression != 1 else -1, -1}: self.read(number)
-
-    def _page(self, number, alike=True):
-        if self.offsets[number] >= (length := self.file.seek(0, 2)): raise ValueError(cut_short(self.path))
-        self.tif.filehandle.seek(self.offsets[number])
-        page = TiffPage(self.tif, number)
-        _check_page(self.path, page, length)
-        if alike: _check_alike(self.path, number, (page.shape, page.dtype), (self.shape[1:], self.dtype))
-        return page
 
     def read(self, number):
         "Read a frame (H, W) by its number, from 0."
         with naming(self.path):
             image = int(self.numbers[number])
             start = self.plain.find(self.file, self.offsets[image]) if self.run is None else self.run
-            if start is None: return self._page(image).asarray()
+            if start is None: return _page_like_first(self, image).asarray()
             return read_run(self.file, start, image if self.run else 0, self.shape[1:], self._stored)
 
     def close(self):
         if self.file: self.file.close()
 
 # %% ../nbs/05c_tiff.ipynb #6001cb20
-def _check_alike(path, number, found, first):
-    "Refuse a page whose shape and type are not those of the first."
-    if found != first:
-        raise ValueError(f"{path} has images that differ: number {number} is {found[0]}, {found[1]}, the first is "
-                         f"{first[0]}, {first[1]}. Is there a preview among the frames? Remove it")
+def _page(frames, number):
+    if frames.offsets[number] >= (length := frames.file.seek(0, 2)): raise ValueError(cut_short(frames.path))
+    frames.tif.filehandle.seek(frames.offsets[number])
+    page = TiffPage(frames.tif, number)
+    _check_page(frames.path, page, length)
+    return page
+
+def _page_like_first(frames, number):
+    page, first = _page(frames, number), (frames.shape[1:], frames.dtype)
+    if (page.shape, page.dtype) != first:
+        raise ValueError(f"{frames.path} has images that differ: number {number} is {page.shape}, {page.dtype}, "
+                         f"the first is {first[0]}, {first[1]}. Is there a preview among the frames? Remove it")
+    return page
 
 def read_run(
     file, # An open file
