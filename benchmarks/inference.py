@@ -2,7 +2,7 @@
 
     python benchmarks/inference.py [--networks deepstorm fidstorm] [--size 64] [--upscale 8] [--threads 2] [--seconds 2]
     python benchmarks/inference.py --networks fidstorm --blocks 5 --size 256
-    python benchmarks/inference.py --device cuda --size 256 [--batch 16]
+    python benchmarks/inference.py --device cuda --size 256 [--batch 16] [--out gpu.json]
 
 For each network: milliseconds for one frame as it is (eager), fused, fused in bfloat16, and in onnxruntime with the
 fused weights; in brackets how many times faster than eager. Then the share of the machine's peak, which is the higher
@@ -13,9 +13,10 @@ Times are the shortest of several runs, in turns, so that a disturbance from out
 
 On a graphics card onnxruntime gives way to the compiled fused network in bfloat16, replayed as a CUDA graph, and to
 frames per second. For comparison: 7.31 ms for a 256 x 256 frame were published for FID-STORM, with TensorRT on an
-RTX 2080 Ti.
+RTX 2080 Ti. --out writes the table into a JSON file and leaves what else is in it.
 """
 import argparse
+import json
 import logging
 import platform
 import tempfile
@@ -118,6 +119,21 @@ def line(name, took, work, peaks, error, batch):
             f"{' / '.join(shares):>14s}{error:9.2%}{rate}")
 
 
+def row(name, took, work, peaks, error, batch):
+    "The same for --out, with the share of the peak that the last way reaches in bfloat16."
+    each = {f"{way}_ms": round(milliseconds/batch, 3) for way, milliseconds in took.items()}
+    last = took.get("compiled", took["bfloat16"])
+    share = work[1]*batch/last*1000/peaks["bfloat16"]
+    return {"network": name} | each | {"frames_per_s": round(1000*batch/min(took.values())), "gmac": round(work[1], 2),
+                                       "of_peak_bfloat16": round(share, 3), "worst_error": round(error, 4)}
+
+
+def keep(path, what):
+    "Replace some entries of a JSON file."
+    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    path.write_text(json.dumps(before | what, indent=1) + "\n", encoding="utf-8")
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--networks", nargs="*", default=list_models(), help="names; all by default")
@@ -128,6 +144,7 @@ def arguments():
     parser.add_argument("--threads", type=int, default=2, help="threads")
     parser.add_argument("--seconds", type=float, default=2, help="seconds for each way to compute")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, help="file for the table, .json")
     parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time on one thread")
     return parser.parse_args()
 
@@ -151,6 +168,7 @@ def main():
     last = "onnxruntime" if device.type == "cpu" else "compiled"
     print(f"{'network':12s}{'eager':>9s}{'fused':>17s}{'bfloat16':>17s}{last:>17s}{'work':>15s}{'of the peak':>14s}"
           f"{'error':>9s}" + (f"{'frames/s':>12s}" if device.type == "cuda" else ""))
+    rows = []
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         for name in asked.networks:
             more = {"blocks": asked.blocks} if name == "fidstorm" and asked.blocks else {}
@@ -159,10 +177,17 @@ def main():
             work = count_work(model, asked.size)/1e9, count_work(fuse(model), asked.size)/1e9
             ways, remark = ways_of(model, x, threads, folder)
             took = shortest(ways, asked.seconds, clock)
-            print(line(name, took, work, peaks, worst_error(model, x), asked.batch), flush=True)
+            measured = name, took, work, peaks, worst_error(model, x), asked.batch
+            rows.append(row(*measured))
+            print(line(*measured), flush=True)
     print("\nmilliseconds per frame (times as fast as eager); work in billion multiply-adds before > after; share of "
           "the peak in float32 / bfloat16;\nlargest error of bfloat16 as a share of the largest value; "
           f"onnxruntime: {remark}")
+    if asked.out:
+        frames = f"{asked.batch} at once, {asked.size} x {asked.size}, upscale {asked.upscale}"
+        where = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, {threads} thread(s)"
+        about = {"device": where, "torch": torch.__version__, "frames": frames}
+        keep(asked.out, about | {"peaks": peaks, "inference": rows})
 
 
 if __name__ == "__main__": main()

@@ -12,6 +12,12 @@ Columns: the constant offset along x and y in super-resolution pixels of 12.5 nm
 to a sum of 1, as they are and after a blur of one pixel; Pearson's r, likewise; SSIM after the blur; and the share of
 the light further than 37.5 nm from every emitter. The offset is taken out of the positions before scoring, so that a
 convention about pixel corners does not count.
+
+--out keeps the rows of a table that is there and replaces those that were measured again. Three rows of
+published_movie.csv are not of this package: "Deep-STORM, its authors" is --image with their file, "FID-STORM, its
+authors" is the picture of their network as they released it (trained for another PSF), and "Picasso, best of 20" that
+of Picasso 0.11.3 with the best of 20 settings, chosen on this movie; the last two were scored in the same way by
+another script, and rounded.
 """
 import argparse
 from pathlib import Path
@@ -60,21 +66,25 @@ def main():
     parser.add_argument("bundles", nargs="*", help="model bundles")
     parser.add_argument("--image", type=Path, help="somebody's reconstruction, .mat with one image")
     parser.add_argument("--precision", default="float32", help="float32 or bfloat16")
-    parser.add_argument("--out", type=Path, help="file for the table")
+    parser.add_argument("--out", type=Path, help="table, .csv, to write or add to")
     arguments = parser.parse_args()
     table = pd.read_excel(arguments.folder/"Positions_Bundeld_Tubulin_Recreated.xlsx")
     table.columns = [str(name).strip().lower() for name in table.columns]
     x, y = (table[next(name for name in table.columns if name.startswith(axis))].to_numpy(float) for axis in "xy")
     places, images = np.c_[y, x]/FINE_NM, {}
     if arguments.image:
-        images["their own"] = next(value for name, value in loadmat(arguments.image).items() if name[0] != "_")
+        known = loadmat(arguments.image).items()
+        images["Deep-STORM, its authors"] = next(value for name, value in known if name[0] != "_")
     for bundle in arguments.bundles:
         with smlm.open_movie(arguments.folder/"testStack_SimulatedMicrotubules.tif") as movie:
             density = smlm.reconstruct(smlm.load_model(bundle), movie, CAMERA, 100., precision=arguments.precision)
         images[Path(bundle).name] = density.image
     rows = pd.DataFrame({name: scores(image, places) for name, image in images.items()}).T
     print(rows.round(3).to_string())
-    if arguments.out: rows.round(4).to_csv(arguments.out, index_label="method")
+    if not arguments.out: return
+    before = pd.read_csv(arguments.out, index_col="method") if arguments.out.exists() else rows[:0]
+    kept = before.drop(index=rows.index, errors="ignore")
+    pd.concat([kept, rows.round(4)]).to_csv(arguments.out, index_label="method")
 
 
 if __name__ == "__main__": main()

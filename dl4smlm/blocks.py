@@ -31,9 +31,10 @@ def count_light(
     density:Tensor, # Emitters per super-resolution pixel, float32, (N, rH, rW)
     total:Tensor|None=None, # A sum to add to, which is changed; None to begin with nothing
 ) -> Tensor: # Their sum over N in units of 2**-30 emitters, whole numbers of 64 bits, (rH, rW)
-    "Add up densities as whole numbers, so that the order does not matter."
+    "Add up densities as whole numbers, so that the order of the calls does not matter."
     if total is None: total = torch.zeros(density.shape[1:], dtype=torch.int64, device=density.device)
-    if density.is_cuda: return total.add_((density.sum(0).double()/UNIT).round_().to(torch.int64))
+    if density.is_cuda:  # the frames of a call in float32, which is exact enough for a batch, and one pass
+        return total.add_((density.sum(0).double()/UNIT).round_().to(torch.int64))
     for part, rows in zip(total.split(64), density.split(64, 1)):  # a few rows of all frames stay in the cache
         for frame in rows: part += (frame/UNIT).round_().to(torch.int64)
     return total
