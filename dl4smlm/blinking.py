@@ -25,7 +25,7 @@ class Normal:
 
 @dataclass(frozen=True)
 class Exponential:
-    "Values as likely to end at any point: many small ones, few large ones."
+    "Values that end by chance, at any point alike: many small ones, few large ones."
     mean:float # Mean, which is the standard deviation too
 
     def sample(self, n, generator): return -self.mean*torch.log1p(-_rand(n, generator))
@@ -53,10 +53,13 @@ def check_values(
         if not all(0 <= number < math.inf for number in vars(values).values()):
             raise ValueError(f"the numbers of {name} must be 0 or more, got {values}")
         return
-    ends = (values, values) if np.isscalar(values) else tuple(values)
-    if len(ends) != 2 or not least <= ends[0] <= ends[1] < math.inf:
-        raise ValueError(f"{name} must be one number or a range (low, high), "
-                         f"{'both 0 or more' if least == 0 else f'from {least:g}'}, got {values!r}")
+    try:
+        low, high = (values, values) if np.isscalar(values) else values
+        fine = least <= low <= high < math.inf and low > -math.inf
+    except (TypeError, ValueError): fine = False  # neither a number nor two of them
+    if not fine:
+        bound = {0: ", both 0 or more", -math.inf: ""}.get(least, f", from {least:g}")
+        raise ValueError(f"{name} must be one number or a range (low, high){bound}, got {values!r}")
 
 def draw_values(
     values, # A number, two ends of a range (low, high), or something with `sample(n, generator)`

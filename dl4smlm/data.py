@@ -48,6 +48,7 @@ class Normalise:
         frames:int=200, # Most frames to look at, spread over the movie; fewer if they are large
     ) -> "Normalise": # Fixed numbers for this movie and others like it
         "Take the dark level and the scale from the movie: the 1st and the 99.5th percentile."
+        if not len(movie): raise ValueError("the movie has no frames, and so no brightness: give normalise or a camera")
         most = max(1, min(frames, len(movie), 2**25//np.asarray(movie[0]).size))
         chosen = np.linspace(0, len(movie) - 1, most).round().astype(int)
         low, high = np.percentile([np.asarray(movie[int(i)]) for i in chosen], [1, 99.5])
@@ -62,6 +63,8 @@ class Normalise:
 # %% ../nbs/08_data.ipynb #445ce538
 def _place(emitters, size, pixel_nm, upscale):
     "Return the row and column of each emitter's super-resolution pixel, (n, 2), in a field of `size` camera pixels."
+    if not isinstance(upscale, int | np.integer) or upscale < 1:
+        raise ValueError(f"upscale must be a whole number from 1, got {upscale!r}")
     position = emitters[["y_nm", "x_nm"]].to_numpy(dtype=float)
     return np.minimum(np.floor(position*upscale/pixel_nm).astype(np.int64), upscale*np.array(size) - 1)
 
@@ -74,8 +77,8 @@ def rasterise(
     "Count the emitters in each super-resolution pixel of each frame."
     frames, height, width = shape
     check_emitters(emitters, frames, (height*pixel_nm, width*pixel_nm))
-    image = np.zeros((frames, upscale*height, upscale*width), np.float32)
     row, col = _place(emitters, (height, width), pixel_nm, upscale).T
+    image = np.zeros((frames, upscale*height, upscale*width), np.float32)
     np.add.at(image, (emitters["frame"].to_numpy(dtype=int), row, col), 1)
     return image
 
@@ -192,7 +195,7 @@ def make_loaders(
 ) -> tuple[DataLoader, DataLoader]: # Batches (N, 1, h, w) and (N, 1, rh, rw) for training, and for validation
     "Split a movie by frame into training and validation batches."
     if patch_px < 8: raise ValueError(f"patch_px must be at least 8, got {patch_px}: networks need some surroundings")
-    pixel_nm = pixel_nm or getattr(camera, "pixel_nm", None) or getattr(movie, "pixel_nm", None)
+    if pixel_nm is None: pixel_nm = getattr(camera, "pixel_nm", None) or getattr(movie, "pixel_nm", None)
     if pixel_nm is None: raise ValueError("the pixel size is missing: give camera=Camera(pixel_nm=...) or pixel_nm=...")
     normalise = normalise or (Normalise.from_camera(camera) if camera else Normalise.from_movie(movie))
     frames = _split(len(movie), valid_share)

@@ -368,7 +368,7 @@ def save_image(
     overwrite:bool=False, # Replace a file that is there
 ):
     "Write an image as 32-bit TIFF with its pixel size; numbers of other types are converted to float32."
-    image = np.asarray(image, dtype=np.float32)
+    image = np.asarray(image.detach().cpu() if hasattr(image, "detach") else image, dtype=np.float32)
     if image.ndim != 2: raise ValueError(f"an image has the shape (H, W), got {image.shape}")
     save_movie(path, image[None], pixel_nm, overwrite)
 

@@ -153,7 +153,8 @@ class LiveSimulation(BlockStream):
         self.upscale, self.size_px, self.margin_px = upscale, size_px, margin_px
         ranges = {"density": density, "photons": photons, "background": background, "unevenness": unevenness,
                   "sigma_nm": sigma_nm, "sigma_spread": sigma_spread, "z_nm": z_nm}
-        self.ranges = {name: values for name, values in ranges.items() if values is not None}
+        unused = [name for name in ("sigma_nm", "z_nm") if ranges[name] is None]
+        self.ranges = {name: values for name, values in ranges.items() if name not in unused}
         _check_live(self)
         self.fixed, self.normalise = normalise, normalise or Normalise.from_camera(self.cameras[0])
         self.pixel_nm, self.device = self.cameras[0].pixel_nm, pick_device(device)

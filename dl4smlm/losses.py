@@ -16,7 +16,7 @@ def gaussian_kernel(
     sigma_px:float=1., # Standard deviation in pixels
 ) -> Tensor: # Weights that sum to 1, (size,)
     "Sample a Gaussian at whole pixels and make it sum to one."
-    if size < 1 or size % 2 == 0:
+    if size < 1 or size % 2 != 1:
         raise ValueError(f"size must be odd and positive, so that the kernel has a centre, got {size}")
     if not sigma_px > 0: raise ValueError(f"sigma_px must be greater than 0, got {sigma_px}")
     distance = torch.arange(size) - size//2

@@ -67,7 +67,9 @@ def pearson(
     truth, # The true image, same shape
 ) -> float: # 1 for the same pattern, -1 for its negative, 0 for none or for an image without contrast
     "Pearson's correlation of two images, pixel by pixel."
-    image, truth = (array - array.mean() for array in _pair(image, truth))
+    image, truth = _pair(image, truth)
+    if not (np.ptp(image) and np.ptp(truth)): return 0.
+    image, truth = image - image.mean(), truth - truth.mean()
     power = np.sqrt(np.square(image).sum()*np.square(truth).sum())
     return float((image*truth).sum()/power) if power else 0.
 

@@ -31,6 +31,7 @@ def fluctuations(
 ) -> Tensor: # What changes from frame to frame, (T, H, W); a last block of one frame is left out
     "Subtract from each pixel its mean over a block of frames."
     parts = [part for part in frames.split(block) if len(part) > 1]
+    if not parts: raise ValueError(f"a mean needs at least 2 frames, got {len(frames)} frames in blocks of {block}")
     return torch.cat([(part - part.mean(0))*math.sqrt(len(part)/(len(part) - 1)) for part in parts])
 
 # %% ../nbs/08c_microscope.ipynb #495503f3

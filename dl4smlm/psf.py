@@ -18,7 +18,7 @@ import torch
 from scipy.ndimage import center_of_mass, spline_filter
 from torch import Tensor
 
-from .core import check_emitters
+from .core import _check_numbers, check_emitters
 
 # %% ../nbs/02_psf.ipynb #e5d6284c
 def pixel_share(
@@ -117,6 +117,7 @@ def check_light(
         raise ValueError("the table has no column photons: say how bright each emitter is, or use make_emitters")
     if (emitters["photons"] < 0).any():
         raise ValueError(f"photons must be 0 or more, got {emitters['photons'].min():g}: remove these emitters")
+    if "z_nm" in emitters: _check_numbers(emitters["z_nm"])
     if "sigma_nm" in emitters and (emitters["sigma_nm"] <= 0).any():
         raise ValueError(f"sigma_nm must be greater than 0, got {emitters['sigma_nm'].min():g}: remove these emitters")
 
@@ -154,7 +155,7 @@ class GaussianPSF(PSF):
 # %% ../nbs/02_psf.ipynb #2cda54c9
 @dataclass(frozen=True)
 class AstigmaticPSF(PSF):
-    "A Gaussian whose widths along x and y tell the height `z_nm` of the emitter."
+    "A Gaussian whose widths along x and y tell the height `z_nm` of the emitter; a column `sigma_nm` is not used."
     sigma_nm:float=110. # Standard deviation in focus, nm
     focus_nm:float=200. # Height of the focus along x; that along y is as much below 0
     depth_nm:float=400. # Depth of focus: this far from it a spot is wider by the root of 2
@@ -163,6 +164,7 @@ class AstigmaticPSF(PSF):
         for name in ("sigma_nm", "depth_nm"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must be greater than 0 and finite, got {getattr(self, name)}")
+        if not math.isfinite(self.focus_nm): raise ValueError(f"focus_nm must be a finite number, got {self.focus_nm}")
 
     def widths(self,
         z_nm:Tensor, # Height, (n,)
@@ -214,9 +216,8 @@ class MeasuredPSF(PSF):
         size_px:int=21, # Side of the part to cut out around the brightest pixel, odd
     ) -> "MeasuredPSF": # The PSF of that bead
         "Read a bead stack, and cut out the bead."
-        try: stack = np.atleast_3d(tifffile.imread(path).astype(float).T).T
-        except (FileNotFoundError, tifffile.TiffFileError) as error:
-            raise ValueError(f"{path} cannot be read as a TIFF stack: {error}") from None
+        if size_px % 2 != 1 or size_px < 5: raise ValueError(f"size_px must be odd and at least 5, got {size_px}")
+        stack = _read_stack(path)
         row, col = np.unravel_index(stack.max(0).argmax(), stack.shape[1:])
         half = size_px//2
         if min(row, col, stack.shape[1] - 1 - row, stack.shape[2] - 1 - col) < half:
@@ -228,6 +229,17 @@ class MeasuredPSF(PSF):
     def draw(self, emitters, shape, pixel_nm): return _draw_measured(self, emitters, shape, pixel_nm)
 
 # %% ../nbs/02_psf.ipynb #cce82860
+def _read_stack(
+    path:str|Path, # TIFF stack, or one plane
+) -> np.ndarray: # What is in it, (Z, h, w)
+    "Read a stack of planes from a TIFF file."
+    try: stack = np.atleast_3d(tifffile.imread(path).astype(float).T).T
+    except (OSError, tifffile.TiffFileError) as error:
+        raise ValueError(f"{path} cannot be read as a TIFF stack: {error}") from None
+    if stack.ndim != 3:
+        raise ValueError(f"{path} has the shape {stack.shape}, and a bead stack is (Z, h, w): save one channel alone")
+    return stack
+
 def _clean_bead(
     stack:np.ndarray, # What was measured, (Z, h, w) or (h, w)
 ) -> np.ndarray: # Shares of the light, (Z, h, w), each plane adding up to 1

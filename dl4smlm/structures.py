@@ -40,9 +40,9 @@ def draw_filament(
     generator:torch.Generator|None=None, # Source of random numbers
 ) -> Tensor: # Points of the curve inside the field, x and y in nm, (n, 2)
     "Draw a worm-like chain through a random point of the field."
-    (height, width), middle = field_nm, math.ceil(1.5*math.hypot(*field_nm)/step_nm)
     for name, value in [("field_nm", min(field_nm)), ("persistence_nm", persistence_nm), ("step_nm", step_nm)]:
         if not value > 0: raise ValueError(f"{name} must be greater than 0, got {value}")
+    (height, width), middle = field_nm, math.ceil(1.5*math.hypot(*field_nm)/step_nm)
     corner = torch.tensor([float(width), float(height)])
     start = torch.rand(2, generator=generator)*corner
     turns = torch.randn(2*middle + 1, generator=generator)*math.sqrt(step_nm/persistence_nm)
@@ -154,6 +154,10 @@ class NuclearPores(Points):
         spread_nm:float=5., # Standard deviation of a molecule around its corner, along each axis, nm
         seed:int|None=None, # Seed of the drawing
     ):
+        if n < 1: raise ValueError(f"n, the number of pores, must be at least 1, got {n}")
+        if not 0 < 2*diameter_nm <= min(field_nm):
+            raise ValueError(f"diameter_nm must be above 0 and at most half of the field, got {diameter_nm} "
+                             f"for a field of {tuple(field_nm)} nm: use a larger field")
         if not 0 < labelled <= 1: raise ValueError(f"labelled must be a share above 0 and at most 1, got {labelled}")
         rng, (height, width), self.centres = np.random.default_rng(seed), field_nm, np.empty((0, 2))
         for place in rng.uniform(diameter_nm, [width - diameter_nm, height - diameter_nm], (50*n, 2)):
@@ -172,6 +176,7 @@ class TwoPoints(Points):
         field_nm:tuple[float, float]=(3200., 3200.), # Height and width of the field in nm
         spread_nm:float=0., # Standard deviation of a molecule around its site, along each axis, nm
     ):
+        if not len(distances_nm): raise ValueError("distances_nm is empty: give at least one distance in nm")
         (height, width), columns = field_nm, math.ceil(math.sqrt(len(distances_nm)))
         rows = math.ceil(len(distances_nm)/columns)
         if not 0 < min(distances_nm) <= max(distances_nm) < min(height/rows, width/columns):
@@ -191,6 +196,7 @@ class LinePairs(Curves):
         field_nm:tuple[float, float]=(3200., 3200.), # Height and width of the field in nm
         thickness_nm:float=0., # Width of a line, nm
     ):
+        if not len(distances_nm): raise ValueError("distances_nm is empty: give at least one distance in nm")
         height, cell = field_nm[0], field_nm[1]/len(distances_nm)
         if not 0 < min(distances_nm) <= max(distances_nm) < cell:
             raise ValueError(f"lines {min(distances_nm)} to {max(distances_nm)} nm apart do not fit into cells of "

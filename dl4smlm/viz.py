@@ -139,6 +139,7 @@ def mean_image(
 ) -> np.ndarray: # Their mean, (H, W)
     "Average a movie over time: the diffraction-limited, or widefield, image."
     if not len(movie): raise ValueError("the movie has no frames")
+    if frames < 1: raise ValueError(f"frames, the most to read, must be at least 1, got {frames}")
     chosen = np.unique(np.linspace(0, len(movie) - 1, min(frames, len(movie))).round().astype(int))
     return sum(_image(movie[int(i)]).astype(float) for i in chosen)/len(chosen)
 
@@ -238,7 +239,7 @@ def show_reconstruction(
     truth=None, # Table of emitters, if known
     pixel_nm:float|None=None, # Size of a camera pixel in nm; None if prediction or movie know theirs
     zoom=None, # Window to enlarge: left, top, width, height in camera pixels; None for the busiest, False for none
-    frame:int|None=None, # Show this frame alone, as `show_frame` does
+    frame:int|None=None, # Show this frame alone, as `show_frame` does, with its blur
     dots:bool=False, # Draw the localizations as small dots on the enlarged prediction
     blur_px:float=1., # Blur of truth and prediction in super-resolution pixels; 0 for none
     size:float=3.2, # Width of a panel in inches
