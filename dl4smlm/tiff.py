@@ -133,7 +133,7 @@ def frame_numbers(
     channel:int|None=None, # Which channel; None if there is one
     z:int|None=None, # Which depth; None if there is one
     part:bool=False, # Whether the file is one of several that belong together
-) -> tuple[np.ndarray, bool]: # The number of the image of each frame; whether they follow without directories
+) -> tuple[np.ndarray|range, bool]: # Number of each frame's image, (T,); whether they follow without directories
     "Find the images of a file that are the frames of its movie."
     sizes, pixels = _described(path, page, series)
     run = _check_count(path, sizes, page, images, part)
