@@ -291,12 +291,12 @@ def _correct(seen, values, camera, shape, block, seed, movies=3):
     return {name: seen[name] + told[name] - mean[name] if name in ("zero", "dark") else seen[name]*told[name]/mean[name]
             for name in seen}
 
-def _read_noise(runs, tables, seen, block, camera, trust=0.15):
+def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15):
     gain = seen["slope"]/(1 if camera.em_gain is None else 2)
     sheet = (camera.read_noise_e/(camera.em_gain or 1)*gain)**2
     multiplied = camera.em_gain is not None
-    opinions = [read_variance(run, fluctuations(run, block), seen["width_px"], table, multiplied, seed) - 1/12
-                for seed, (run, table) in enumerate(zip(runs, tables))]
+    opinions = [read_variance(run, fluctuations(run, block), seen["width_px"], table, multiplied, seed + k) - 1/12
+                for k, (run, table) in enumerate(zip(runs, tables))]
     value = np.array([sheet, np.mean(opinions)])
     weight = 1/(np.array([2*trust*sheet, _standard_error(opinions)])**2 + 1e-9)
     return max(float((weight*value).sum()/weight.sum()), 0.), float(weight.sum()**-0.5)
@@ -362,7 +362,7 @@ def match_microscope(
         raise ValueError("nothing blinks in this movie that is wider than a pixel: a movie of molecules is needed")
     seen, _ = _measure(frames, block)
     parts, tables = zip(*(_measure(run, block) for run in runs))
-    read, read_error = _read_noise(runs, tables, seen, block, camera)
+    read, read_error = _read_noise(runs, tables, seen, block, camera, seed)
     values = _interpret(_correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed), camera, read)
     errors = _errors(values, [_interpret(part, camera, read) for part in parts], seen, read, read_error)
     return _microscope(values, camera, errors, _doubts(seen, values, errors, frames, block, camera))
