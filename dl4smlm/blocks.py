@@ -170,6 +170,7 @@ class Blocks:
         resume:bool=False, # Go on with what is in the folder
         device:str|torch.device="auto", # "cpu" if the processes do not use a GPU
     ):
+        if count < 1: raise ValueError(f"a job needs at least one block, got {count}: is the movie empty?")
         self.count, self.folder, self.light, self.kept, self._rows = count, folder and Path(folder), None, [], []
         self.number, self.processes = find_process(device) if folder else (0, 1)
         self.behind, self._due, done = _Behind(), None, _enter(self, job or {}, resume) if folder else []
