@@ -86,9 +86,9 @@ POINTWISE = (nn.BatchNorm2d, nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Softplus, nn.Iden
 def _walk_back(layer, low, high):
     if isinstance(layer, POINTWISE): return low, high
     if isinstance(layer, nn.Conv2d) and set(layer.stride) == {1}:
-        half = layer.kernel_size[0]//2*layer.dilation[0]
-        return low - half, high + half
-    if isinstance(layer, nn.MaxPool2d) and layer.kernel_size == layer.stride:
+        half = [side//2*step for side, step in zip(layer.kernel_size, layer.dilation)]
+        if layer.padding in ("same", tuple(half)): return low - max(half), high + max(half)
+    if isinstance(layer, nn.MaxPool2d) and layer.kernel_size == layer.stride and layer.padding == 0:
         return low*layer.stride, high*layer.stride + layer.stride - 1
     if isinstance(layer, nn.Upsample) and layer.mode == "nearest":
         return low//int(layer.scale_factor), high//int(layer.scale_factor)
