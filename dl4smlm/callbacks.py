@@ -30,7 +30,7 @@ class EarlyStop(Callback):
         "Count the epochs since the last improvement; all is in the history, so a resumed run counts alike."
         best = since = None
         for valid in learner.history["valid"].iloc[learner.first:]:
-            better = best is None or valid < best*(1 - self.least)
+            better = best is None or valid < best - self.least*abs(best)
             best, since = (valid, 0) if better else (best, since + 1)
         if since >= self.patience: learner.stop()
 
