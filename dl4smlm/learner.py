@@ -55,7 +55,9 @@ def mean_loss(
     values = torch.stack([value for value, _ in found]).cpu().tolist() if found else []
     sums = [(sum(value*size for value, (_, size) in zip(values, found)), sum(size for _, size in found))]
     if engine is not None and engine.num_processes > 1: sums = gather_object(sums)
-    return sum(total for total, _ in sums)/sum(count for _, count in sums)
+    total, count = map(sum, zip(*sums))
+    if not count: raise ValueError("not a single patch came from the data: give at least one batch that is not empty")
+    return total/count
 
 def validate(
     model:nn.Module, # The network, not changed
@@ -136,7 +138,7 @@ class Learner:
         average:float|None=None, # Memory of a running average of the weights, such as 0.99; None for none
         callbacks:Iterable[Callback]=(), # What else to do, in every fit
     ):
-        _check_settings(train, valid, lr, precision, accumulate, average)
+        _check_settings(train, valid, lr, precision, accumulate, clip, average)
         self.engine, self.device = _find_place(device)
         self.model, self.loss = model.to(self.device), loss.to(self.device) if isinstance(loss, nn.Module) else loss
         self.train, self.valid, self.lr, self.precision, self.average = train, valid, lr, precision, average
@@ -160,7 +162,9 @@ class Learner:
         "Judge the network as it is now, without learning anything."
         return validate(self.judged, self.valid, self.loss, self.device, self.precision, self.engine)
 
-    def stop(self): self.stopping = True  # after this epoch; for callbacks
+    def stop(self):
+        "End the run after this epoch; for callbacks."
+        self.stopping = True
 
 # %% ../nbs/11_learner.ipynb #a9489651
 def _find_place(device):
@@ -176,7 +180,7 @@ def _remember_input(model, train):
             if hasattr(owner, name): setattr(model, name, getattr(owner, name))
 
 # %% ../nbs/11_learner.ipynb #4beece41
-def _check_settings(train, valid, lr, precision, accumulate, average):
+def _check_settings(train, valid, lr, precision, accumulate, clip, average):
     for name, source in (("training", train), ("validation", valid)):
         if not hasattr(source, "__len__"):
             raise ValueError(f"the {name} data must know how many batches they have: give them a length")
@@ -186,6 +190,8 @@ def _check_settings(train, valid, lr, precision, accumulate, average):
     if precision not in HALF:
         raise ValueError(f"precision must be {', '.join(map(repr, HALF))}, got {precision!r}")
     if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"clip must be greater than 0, or None for no limit, got {clip}")
     if average is not None and not 0 < average < 1: raise ValueError(f"average must be between 0 and 1, got {average}")
     _check_apart(*(getattr(source, "dataset", None) for source in (train, valid)))
 
