@@ -27,11 +27,13 @@ def suggest_rate(
     curve:pd.DataFrame, # Losses of a sweep, by learning rate: column `loss`; it gains a column `smooth`
 ) -> float: # A tenth of the rate at which the loss begins to rise
     "Find where the loss turns, and stay well below."
+    low, high, first = curve.index[0], curve.index[-1], curve["loss"].iloc[0]
+    if not np.isfinite(first): raise ValueError(f"the loss is {first} at the smallest rate, {low:.2g}, already: check "
+                                                "frames and targets for NaN, or begin lower, with lowest=")
     finite = curve["loss"].where(np.isfinite(curve["loss"])).ffill()
     logs = np.log(np.maximum(finite, np.finfo(float).tiny))
     curve["smooth"] = np.exp(gaussian_filter1d(logs, max(1, len(curve)/50), mode="nearest"))
     turn = int(curve["smooth"].argmin())
-    low, high = curve.index[0], curve.index[-1]
     if turn == 0: raise ValueError(f"the loss rises from the smallest rate, {low:.2g}, on: begin lower, with lowest=")
     if turn == len(curve) - 1: raise ValueError(f"the loss still falls at {high:.2g}: go on, with a larger highest=")
     return float(curve.index[turn])/10
