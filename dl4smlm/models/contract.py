@@ -145,8 +145,8 @@ def _check_seed(make, upscale):
 def _measure_reach(model, size):
     centre, far = size//2, 0
     for place in range(centre, centre + model.period_px):
-        touched = _stain(model, size, size, place, place).any(1).nonzero()[:, 0]//model.upscale
-        far = max(far, *(touched - place).abs().tolist(), 0)
+        touched = _stain(model, size, size, place, place).nonzero()//model.upscale  # rows and columns
+        far = max(far, int((touched - place).abs().max())) if len(touched) else far
     return far
 
 def _check_reach(make, upscale):
