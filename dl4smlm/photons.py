@@ -56,8 +56,10 @@ def _solve(matrix, last, photons, variance):
     answer, square = np.empty(len(right)), np.empty(len(right))
     for first, end in zip(np.r_[0, last[:-1] + 1], last + 1):
         part = normal[first:end, first:end].toarray()
-        inverse = np.linalg.inv(part + 1e-9*np.diag(part.diagonal()))  # for two molecules in one place
-        answer[first:end], square[first:end] = inverse @ right[first:end], inverse.diagonal()
+        unseen = part.diagonal() == 0  # of a molecule whose light falls beside the frame nothing is known
+        part += np.diag(1e-9*part.diagonal() + unseen)  # a little more, for two molecules in one place
+        inverse = np.linalg.inv(part)
+        answer[first:end], square[first:end] = inverse @ right[first:end], np.where(unseen, np.inf, inverse.diagonal())
     return answer, square
 
 # %% ../nbs/21c_photons.ipynb #aca3aafb
@@ -67,8 +69,8 @@ def measure_photons(
     camera:Camera, # The camera that took it
     psf:GaussianPSF, # Its point spread function
     progress:bool=False, # Show a progress bar
-) -> pd.DataFrame: # The same rows with photons (0 where the fit is negative) and photons_sd, their standard deviation
-    "Measure how bright each molecule is, all of a frame together, on a background that is even within a frame."
+) -> pd.DataFrame: # The same rows with photons (0 where the fit is negative) and their standard deviation photons_sd
+    "Measure how bright each molecule is, all of a frame together; photons_sd is infinite for one beside the frame."
     total, height, width = movie.shape
     check_emitters(table, total)
     order, block = table.reset_index(drop=True).sort_values("frame", kind="stable"), max(1, 2**20//(height*width))
