@@ -82,7 +82,7 @@ def match(
     optimal:bool=False, # As many pairs as possible, instead of the closest first
 ) -> np.ndarray: # One row a pair, closest first: row number in `found`, row number in `truth`; (n, 2)
     "Pair localizations with emitters of the same frame, each used once."
-    if not radius_nm > 0: raise ValueError(f"radius_nm must be greater than 0, got {radius_nm}")
+    if not 0 < radius_nm < np.inf: raise ValueError(f"radius_nm must be greater than 0 and finite, got {radius_nm}")
     if not len(found) or not len(truth): return np.empty((0, 2), int)
     close = _close_pairs(found, truth, radius_nm)
     pairs = close[(_most_pairs if optimal else _closest_first)(close["i"], close["j"], close["v"])]
@@ -265,6 +265,7 @@ def score_curve(
     edges = _edges(value[table["is_true"].to_numpy()], bins)
     group = np.searchsorted(edges, value, side="right") - 1
     group[value == edges[-1]] = len(edges) - 2  # the last group has both its ends
+    if not np.ndim(bins): group = group.clip(0, len(edges) - 2)  # inventions beyond all emitters
     names = ["jaccard", "precision", "recall", "f1", "rmse_nm", "bias_x_nm", "bias_y_nm", "efficiency"]
     if by == "photons": names = ["recall", "rmse_nm", "bias_x_nm", "bias_y_nm"]
     rows = []
@@ -303,6 +304,9 @@ def test_model(
             images = model(x.to(device)).clamp(min=0).cpu()
             for image, truth, frame in zip(*(part[:, 0].numpy() for part in (images, y, x))):
                 rows.append(image_scores(image, truth, frame, blur_px) if truth.any() else {})
+    if not any(rows):
+        raise ValueError(f"none of the {len(rows)} test images has a molecule, so there is nothing to judge by: "
+                         "use more frames, or a higher density")
     return pd.DataFrame(rows).rename_axis("image")
 
 test_model.__test__ = False  # its name looks like a test to pytest, and it is none
