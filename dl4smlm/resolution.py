@@ -100,6 +100,7 @@ def frc(
 ) -> Rings: # Resolution, and the curve behind it
     "Split a movie into two halves, draw the localizations of each, and compare the two by rings."
     if not blocks >= 2: raise ValueError(f"blocks must be at least 2, got {blocks}")
+    if pixel_nm is not None and not pixel_nm > 0: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
     check_emitters(found)
     if not len(found): raise ValueError("the table has no localizations, so there is nothing to compare")
     corner = found[["x_nm", "y_nm"]].min() if field_nm is None else pd.Series({"x_nm": 0., "y_nm": 0.})
