@@ -13,7 +13,7 @@ from .contract import EmitterNet
 
 # %% ../../nbs/16_models.srcnn.ipynb #8e4abc3b
 class SRCNN(EmitterNet):
-    "SRCNN (Dong et al. 2015): three convolutions on the smoothly enlarged frame."
+    "SRCNN (Dong et al. 2016): three convolutions on the smoothly enlarged frame."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
         kernel_sizes:tuple[int, int, int]=(9, 1, 5), # Sides of the three kernels, odd
