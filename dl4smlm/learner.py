@@ -162,9 +162,7 @@ class Learner:
         "Judge the network as it is now, without learning anything."
         return validate(self.judged, self.valid, self.loss, self.device, self.precision, self.engine)
 
-    def stop(self):
-        "End the run after this epoch; for callbacks."
-        self.stopping = True
+    def stop(self): "End the run after this epoch; for callbacks."; self.stopping = True
 
 # %% ../nbs/11_learner.ipynb #a9489651
 def _find_place(device):
