@@ -155,14 +155,15 @@ class Learner:
         resume:bool=False, # Go on with the run in `folder`, if there is one
     ) -> pd.DataFrame: # Loss of each epoch so far, on training and validation data
         "Train for `epochs`, then put the weights of the best epoch back."
-        if epochs < 1: raise ValueError(f"epochs must be at least 1, got {epochs}")
         return _fit(self, epochs, progress, _run_folder(folder, resume))
 
     def validate(self) -> float: # Mean loss over the validation patches
         "Judge the network as it is now, without learning anything."
         return validate(self.judged, self.valid, self.loss, self.device, self.precision, self.engine)
 
-    def stop(self): "End the run after this epoch; for callbacks."; self.stopping = True
+    def stop(self):
+        "End the run after this epoch; for callbacks."
+        self.stopping = True
 
 # %% ../nbs/11_learner.ipynb #a9489651
 def _find_place(device):
@@ -354,6 +355,7 @@ def _agree(learner):
 
 # %% ../nbs/11_learner.ipynb #3e8d8847
 def _fit(learner, epochs, progress, folder):
+    if epochs < 1: raise ValueError(f"epochs must be at least 1, got {epochs}")
     model, share = _prepare(learner, epochs)
     settings = {"epochs": epochs, "batches": len(share),
                 "weights": sum(weight.numel() for weight in learner.model.parameters())}
