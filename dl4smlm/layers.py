@@ -17,7 +17,7 @@ from torch import Tensor, nn
 def conv_act(
     channels_in:int, # Channels that come in
     channels_out:int, # Channels that go out
-    act:type[nn.Module]=nn.ReLU, # Activation
+    act:type[nn.Module]=nn.ReLU, # Activation, a class that takes `inplace`
 ) -> nn.Sequential: # (N, channels_in, H, W) -> (N, channels_out, H, W)
     "Stack a 3 x 3 convolution without bias and an activation."
     return nn.Sequential(nn.Conv2d(channels_in, channels_out, 3, padding=1, bias=False), act(inplace=True))
@@ -25,7 +25,7 @@ def conv_act(
 def conv_bn_act(
     channels_in:int, # Channels that come in
     channels_out:int, # Channels that go out
-    act:type[nn.Module]=nn.ReLU, # Activation
+    act:type[nn.Module]=nn.ReLU, # Activation, a class that takes `inplace`
 ) -> nn.Sequential: # (N, channels_in, H, W) -> (N, channels_out, H, W)
     "Stack a 3 x 3 convolution without bias, batch normalisation and an activation."
     convolve, activate = conv_act(channels_in, channels_out, act)
