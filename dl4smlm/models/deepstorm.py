@@ -20,6 +20,7 @@ def encoder_decoder(
     bottleneck:int=512, # Channels at the coarsest grid
 ) -> nn.Sequential: # (N, channels_in, H, W) -> (N, widths[0], H, W), H and W divisible by 2**len(widths)
     "Build the body of Deep-STORM: convolve and pool down, convolve at the bottom, enlarge and convolve back up."
+    if not widths: raise ValueError("widths needs the channels of at least one stage, got none")
     layers, last = [], channels_in
     for width in widths:
         layers += [conv_bn_act(last, width), nn.MaxPool2d(2)]

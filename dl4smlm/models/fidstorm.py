@@ -44,6 +44,7 @@ class FIDSTORM(EmitterNet):
         width:int=64, # Channels of the chain
     ):
         super().__init__(upscale)
+        if min(blocks, width) < 1: raise ValueError(f"blocks and width must be at least 1, got {blocks} and {width}")
         self.first = conv_act(1, width, nn.LeakyReLU)
         self.chain = nn.Sequential(*[conv_bn_act(width, width, nn.LeakyReLU) for _ in range(blocks)])
         self.last = enlarge_in_steps(width, upscale)
