@@ -23,6 +23,7 @@ class USTORM(EmitterNet):
         widths:tuple[int, ...]=(32, 64, 128, 256), # Channels of the stages, from fine to coarse
         depth:int|None=None, # How many times to pool; all of `widths` are used if None
     ):
+        if len(widths) < 2: raise ValueError(f"widths needs the channels of at least two stages, got {widths}")
         depth = len(widths) - 1 if depth is None else depth
         if not 1 <= depth < len(widths): raise ValueError(f"depth must be 1 to {len(widths) - 1}, got {depth}")
         super().__init__(upscale, period_px=math.lcm(2**depth, upscale)//upscale)
