@@ -149,11 +149,11 @@ def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
-def _train(model, train, valid, budget, lr, seed, loss, device, precision, progress):
+def _train(model, train, valid, budget, lr, seed, loss, device, precision, clip, progress):
     clock, (epochs, minutes) = _Clock(), budget
     if minutes is not None: epochs = epochs_in(minutes, model, train, loss, device, precision)
     set_seed(seed)
-    learner = Learner(model, train, valid, loss, lr, device, precision, callbacks=[clock])
+    learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
     history = learner.fit(epochs, progress).reset_index()
     return history.assign(seconds=clock.seconds[:len(history)])
 
@@ -211,6 +211,7 @@ def compare(
     draws:int=200, # Draws for the intervals
     progress:bool=True, # Show progress bars
     precision:str="float32", # Numbers inside the networks in training: "float32", "bfloat16" or "float16"
+    clip:float|None=1., # Longest gradient, so that no single batch throws a network off; None for no limit
     bound_nm:np.ndarray|None=None, # Smallest error of each emitter of `test`, for the figures; None if unknown
     keep:Callable[[Contest], None]|None=None, # Called with the contest so far, whenever a network has been judged
 ) -> Contest: # Table, training histories, networks and their answers
@@ -218,7 +219,7 @@ def compare(
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
     _check_contest(entries, trained, lr, seeds, test)
     _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train)
-    how, so_far = (loss, device, precision, progress), _empty_contest(test, bound_nm)
+    how, so_far = (loss, device, precision, clip, progress), _empty_contest(test, bound_nm)
     for label in tqdm([*entries, *trained], unit="network", disable=not progress):
         models, judged, past = [], [], []
         for seed in seeds if label in entries else ():
