@@ -137,12 +137,16 @@ def _fastest(model, precision):
         if _PRECISIONS[precision]: raise
         return model  # a network of your own that cannot be traced does its work as it is
 
-def _check(movie, normalise, fused, precision):
+def _check(movie, normalise, pixel_nm, floor, fused, precision):
     if len(movie.shape) != 3 or 0 in movie.shape:
         raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
     if normalise is None:
         raise ValueError("the network does not know how its input was normalised: train it with a Learner, "
                          "or pass normalise=Normalise(...)")
+    if pixel_nm is not None and not 0 < pixel_nm < math.inf:
+        raise ValueError(f"pixel_nm, the camera pixel in nm, must be greater than 0, got {pixel_nm}")
+    if floor is not None and not 0 <= floor < math.inf:
+        raise ValueError(f"floor, the least confidence of the peaks to note, must be 0 or more, got {floor}")
     if not fused and precision != "float32":
         raise ValueError(f"precision={precision!r} is for the fused network: leave out fused=False")
 
@@ -157,8 +161,6 @@ def _at_once(
 
 def _threads_in_one(device, fine_px):
     return torch.get_num_threads() if device.type == "cpu" and _at_once(device, fine_px) == 1 else 1
-
-
 
 @cache
 def _gpu_threads(): return ThreadPoolExecutor(2)  # kept, since each remembers what was tried out
@@ -338,8 +340,9 @@ def reconstruct(
     progress:bool=True, # Show a progress bar
 ) -> Reconstruction: # The sum of all densities, and the peaks of each frame
     "Send a movie through a network, a few frames at a time."
-    normalise, pixel_nm, begin = normalise or model.normalise, pixel_nm or model.pixel_nm, time.perf_counter()
-    _check(movie, normalise, fused, precision)
+    begin, normalise = time.perf_counter(), normalise or model.normalise
+    _check(movie, normalise, pixel_nm, floor, fused, precision)
+    pixel_nm = pixel_nm or model.pixel_nm
     if folder: find_process(device)
     device = pick_device(device)
     if floor is None: floor = min(0.1, model.threshold or 0.1)
