@@ -325,7 +325,7 @@ def _read_options(options):
 def _recipe(
     out: Out,
     network: Annotated[str, _option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
-    steps: Annotated[int, _option("Steps of the optimiser.")] = 9600,
+    steps: Annotated[int, _option("Steps of the optimiser, in equal epochs of at most 300.")] = 9600,
     batch: Annotated[int, _option("Frames of 32 x 32 pixels in a step; a GPU has room for 64 and more.")] = 16,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     l1: Annotated[float, _option("L1 weight of the loss.")] = 0.05,
@@ -529,7 +529,8 @@ def _evaluate(
     Prints Jaccard, precision, recall, RMSE in nm, bias in nm and efficiency; writes nothing. The SMLM challenge of
     2016 uses --border-nm 450 --field-nm 6400 6400, once as it is and once with --min-photons quartile."""
 
-    photons = float(min_photons) if re.fullmatch(r"\d+(\.\d*)?", min_photons) else min_photons
+    try: photons = float(min_photons)
+    except ValueError: photons = min_photons  # quartile, or nonsense
     scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm, border_nm,
                            field_nm, photons, optimal)
     if not as_json: return print(scores)
@@ -571,7 +572,7 @@ def _compare(
     bundle: Annotated[list[Path] | None, _option("A trained network that enters as it is; may be repeated.")] = None,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     epochs: Annotated[int, _option("How often each goes through the training data.")] = 10,
-    minutes: Annotated[float | None, _option("Train each for about so long instead.")] = None,
+    minutes: Annotated[float | None, _option("Train each for about so many minutes instead.", callback=_positive)] = None,
     batches: Annotated[int, _option("Batches of 16 frames in an epoch.")] = 100,
     size_px: Annotated[int, _option("Height and width of a training frame in camera pixels.")] = 24,
     lr: Annotated[str, _option("Highest learning rate, or some by name: 1e-3,srcnn=3e-3.")] = "1e-3",
@@ -731,7 +732,7 @@ def _info(
 ):
     """Tell about the installation, or about a file.
 
-    Prints what a model bundle, a movie or a table is; without a path, versions, device and networks."""
+    Prints what a model bundle, a movie or a table is; without a path, versions, device, networks and trained ones."""
     if path is None: lines = _about_installation()
     elif path.suffix.lower() in (".csv", ".txt", ".hdf5", ".h5", ".smlm"): lines = _about_table(path)
     elif smlm.movie_format(path) or path.suffix: lines = _about_movie(path)
@@ -744,7 +745,7 @@ def _about_installation():
     import torch
     return [("dl4smlm", smlm.__version__), ("torch", torch.__version__), ("python", platform.python_version()),
             ("system", platform.platform()), ("device", smlm.pick_device()),
-            ("networks", ", ".join(smlm.list_models()))]
+            ("networks", ", ".join(smlm.list_models())), ("trained", ", ".join(smlm.shipped_models()))]
 
 def _about_bundle(path):
     described = smlm.describe_card(smlm.load_card(path))
