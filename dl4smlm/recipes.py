@@ -129,7 +129,7 @@ def finish(
 def train_recipe(
     network:str, # Name of the network, as in `list_models()`
     out:str|Path, # Folder of the bundle
-    steps:int=9600, # Steps, in epochs of 300
+    steps:int=9600, # Steps, in equal epochs of at most 300, so that it may be a few more
     upscale:int=8, # Super-resolution pixels per camera pixel
     seed:int=0, # Seed of weights and frames
     device:str="auto", # Where to train
@@ -145,24 +145,29 @@ def train_recipe(
     **arguments, # What else `create_model` needs, such as `width` of FID-STORM
 ) -> dict[str, float]: # The scores of `finish`
     "Train a network by the recipe, and save it as a bundle."
-    if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
+    epochs, each = _epochs(steps)
     with new_folder(out, overwrite) as folder:
         set_seed(seed)
         model = create_model(network, upscale, **arguments).to(pick_device(device))  # before its parts are shared
         if start is not None: _begin_with(model, from_pretrained(start))
-        each = min(STEPS_PER_EPOCH, steps)
         train = recipe_stream(each, seed + 1, True, upscale, device, batch_size, microscope)
         valid = recipe_stream(8, seed + 2, False, upscale, device, microscope=microscope)
         learner = Learner(train_on_small_grid(model), train, valid, L1L2Loss(l1=l1),
                           lr or HIGHEST_LR[model.config["name"]], device, "bfloat16", clip=1., average=0.999,
                           callbacks=callbacks)
-        learner.fit(-(-steps//each), progress, run, resume=run is not None)
+        learner.fit(epochs, progress, run, resume=run is not None)
         model.normalise, model.pixel_nm = learner.model.normalise, learner.model.pixel_nm
         scores = finish(model, seed=seed, device=device, microscope=microscope)
-        notes = {"recipe": f"dl4smlm recipe, {steps} steps of {batch_size} frames"}
+        notes = {"recipe": f"dl4smlm recipe, {epochs*each} steps of {batch_size} frames"}
         if start is not None: notes["begun_with"] = _past(load_card(start)["notes"])
         save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, **notes)
     return scores
+
+def _epochs(steps):
+    "Share steps among equal epochs: how many there are, and steps in each."
+    if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
+    epochs = -(-steps//STEPS_PER_EPOCH)
+    return epochs, -(-steps//epochs)
 
 # %% ../nbs/24c_recipes.ipynb #c18d3b7a
 def _near(
