@@ -223,7 +223,7 @@ def show_histories(
     if np.nanmin(values) > 0 and np.nanmax(values) > 10*np.nanmin(values): ax.set_yscale("log")
     ax.set(xlabel="epoch", ylabel="loss (validation full, training dashed)")
     ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.legend(fontsize=9, edgecolor="none")
+    ax.legend(fontsize=9, frameon=False, loc="lower left", bbox_to_anchor=(0, 1))  # above the curves
     return ax
 
 # %% ../nbs/25c_views.ipynb #32358b92
