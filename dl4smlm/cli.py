@@ -356,6 +356,7 @@ def _recipe(
 # %% ../nbs/26_cli.ipynb #9af8f46b
 _Counts = Annotated[tuple[float, float] | None, _option(
     "Your camera, if it is not that of the training: counts in the dark, and counts per photon.")]
+_Threads = Annotated[int | None, _option("Threads of the processor; all without it.", callback=_positive)]
 _Match = Annotated[Path | None, _option("The same, measured: settings.json of `dl4smlm match`.")]
 
 def _input(net, name, camera, match):
@@ -388,7 +389,7 @@ def _reconstruct(
     precision: Annotated[str, _option("float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.",
                                     "--resume")] = False,
-    threads: Annotated[int | None, _option("Threads of the processor; all without it.")] = None,
+    threads: _Threads = None,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -415,7 +416,6 @@ def _reconstruct(
 
 # %% ../nbs/26_cli.ipynb #3f461df4
 def _set_threads(threads):
-    if threads < 1: raise ValueError(f"--threads must be at least 1, got {threads}")
     import torch
     torch.set_num_threads(threads)
 
@@ -572,7 +572,7 @@ def _compare(
     bundle: Annotated[list[Path] | None, _option("A trained network that enters as it is; may be repeated.")] = None,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     epochs: Annotated[int, _option("How often each goes through the training data.")] = 10,
-    minutes: Annotated[float | None, _option("Train each for about so many minutes instead.", callback=_positive)] = None,
+    minutes: Annotated[float | None, _option("Train each for about so long instead.", callback=_positive)] = None,
     batches: Annotated[int, _option("Batches of 16 frames in an epoch.")] = 100,
     size_px: Annotated[int, _option("Height and width of a training frame in camera pixels.")] = 24,
     lr: Annotated[str, _option("Highest learning rate, or some by name: 1e-3,srcnn=3e-3.")] = "1e-3",
@@ -706,8 +706,9 @@ def _bench(
     size_px: Annotated[int, _option("Height and width of a frame in pixels.")] = 128,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     precisions: Annotated[str, _option("float32, bfloat16 or both, with a comma.")] = "float32,bfloat16",
-    threads: Annotated[int | None, _option("Threads of the processor.")] = None,
-    rounds: Annotated[int, _option("How often each way has its turn; the shortest time counts.")] = 2,
+    threads: _Threads = None,
+    rounds: Annotated[int, _option("How often each way has its turn; the shortest time counts.",
+                                   callback=_positive)] = 2,
     cpu_time: Annotated[bool, _option("Count the processor's seconds, on one thread.", "--cpu-time")] = False,
     growth: Annotated[bool, _option("Measure how the cost grows, too.", "--growth")] = False,
     json_file: Annotated[Path | None, _option("Write all figures into this file.", "--json")] = None,
@@ -718,10 +719,13 @@ def _bench(
 
     Prints frames/s and MB/s from file to table, the share of the bare network's speed, how many times as fast as the
     obvious way, the network's share of the machine's limit, and the time of each stage in ms per frame."""
-    with smlm.core.new_file(json_file, overwrite) if json_file else nullcontext() as part:
+    from dl4smlm.core import new_file
+    kinds = {kind: kind for kind in ("float32", "bfloat16", "float16")}
+    chosen = [_pick("precision", name, kinds) for name in precisions.split(",")]
+    with new_file(json_file, overwrite) if json_file else nullcontext() as part:
         figures = smlm.run_bench(
             [name for name in networks.split(",") if name] or smlm.list_models(), frames, size_px, upscale,
-            precisions.split(","), threads, rounds, cpu_time, growth, str(smlm.pick_device(device)))
+            chosen, threads, rounds, cpu_time, growth, str(smlm.pick_device(device)))
         if part: part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(smlm.describe_bench(figures))
 
