@@ -145,7 +145,7 @@ def new_file(
     path = Path(path)
     if path.is_dir(): raise ValueError(f"{path} is a folder, and the name of a file is needed")
     if path.exists() and not overwrite:
-        raise ValueError(f"{path} exists already: choose another name, or ask for it to be overwritten")
+        raise ValueError(f"{path} exists already: choose another name, or replace it with overwrite=True (--overwrite)")
     _make_folder(path.parent)
     part = path.with_name(f".{secrets.token_hex(4)}-{path.name}")
     try:
@@ -172,7 +172,7 @@ def free_folder(
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file, and a folder is needed: choose another name")
     if path.is_dir() and any(path.iterdir()) and not overwrite:
-        raise ValueError(f"the folder {path} is not empty: choose another, or ask for it to be overwritten")
+        raise ValueError(f"the folder {path} is not empty: choose another, or overwrite=True (--overwrite)")
     return path
 
 @contextmanager
