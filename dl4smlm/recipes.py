@@ -163,6 +163,7 @@ def train_recipe(
         save_pretrained(model, folder, scores=scores, learner=learner, seed=seed, **notes)
     return scores
 
+# %% ../nbs/24c_recipes.ipynb #495930f5
 def _epochs(steps):
     "Share steps among equal epochs: how many there are, and steps in each."
     if steps < 1: raise ValueError(f"steps must be at least 1, got {steps}")
