@@ -153,14 +153,16 @@ def read_variance(
     table:NoiseTable, # Their noise
     multiplied:bool=False, # The camera multiplies electrons
     seed:int=0, # Seed of the even light for comparison
-) -> float: # Variance of the read noise and of rounding in squared counts; below 0 if the noise is too lopsided
+    parts:int=1, # How many stretches of the frames to ask
+) -> np.ndarray: # Variance of read noise and rounding in squared counts, of each part; below 0 if it is too lopsided
     "Split the noise of dark pixels into that of electrons, which is lopsided, and the rest, which is not."
     slope, variance = fit_line(table)[0], table.variance[:2].mean()
     gain = slope/2 if multiplied else slope
     plain = Camera(offset_counts=50*math.sqrt(variance), electrons_per_count=1/gain, quantum_efficiency=1,
                    read_noise_e=0, em_gain=1. if multiplied else None)
     even = expose(plain, torch.full((120, 96, 96), max(variance/(slope*gain), 1e-3)), make_generator(seed))
-    return variance*(1 - _dark_skewness(frames, light, width_px)/_dark_skewness(even, fluctuations(even), width_px))
+    seen = [_dark_skewness(*part, width_px) for part in zip(frames.chunk(parts), light.chunk(parts))]
+    return variance*(1 - np.array(seen)/_dark_skewness(even, fluctuations(even), width_px))
 
 # %% ../nbs/08c_microscope.ipynb #01fcdc85
 def dark_level(
@@ -291,14 +293,16 @@ def _correct(seen, values, camera, shape, block, seed, movies=3):
     return {name: seen[name] + told[name] - mean[name] if name in ("zero", "dark") else seen[name]*told[name]/mean[name]
             for name in seen}
 
-def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15):
+def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
     gain = seen["slope"]/(1 if camera.em_gain is None else 2)
     sheet = (camera.read_noise_e/(camera.em_gain or 1)*gain)**2
     multiplied = camera.em_gain is not None
-    opinions = [read_variance(run, fluctuations(run, block), seen["width_px"], table, multiplied, seed + k) - 1/12
-                for k, (run, table) in enumerate(zip(runs, tables))]
+    asked = [read_variance(run, fluctuations(run, block), seen["width_px"], table, multiplied, seed + k, parts)
+             for k, (run, table) in enumerate(zip(runs, tables))]
+    opinions = np.array(asked) - 1/12
+    error = max(_standard_error(opinions.mean(1)), _standard_error(opinions.ravel()))
     value = np.array([sheet, np.mean(opinions)])
-    weight = 1/(np.array([2*trust*sheet, _standard_error(opinions)])**2 + 1e-9)
+    weight = 1/(np.array([2*trust*sheet, error])**2 + 1e-9)
     return max(float((weight*value).sum()/weight.sum()), 0.), float(weight.sum()**-0.5)
 
 def _standard_error(values): return float(np.std(values, ddof=1)/math.sqrt(len(values)))
