@@ -110,7 +110,8 @@ def _write_sum(path, light, blocks):
     return time.perf_counter() + 20*(time.perf_counter() - start)
 
 def _read_all(folder, count):
-    "Add up the pictures of all processes, and join the rows of all blocks."
+    "Add up the pictures of all processes, and join the rows of all blocks, when every process is there."
+    wait_all()
     light, found = 0, []
     for path in _sum_files(folder):
         with np.load(path) as file: light, found = light + file["light"], found + file["blocks"].tolist()
@@ -118,7 +119,9 @@ def _read_all(folder, count):
     if missing or len(found) > count: raise ValueError(
         f"{folder} does not hold each of the {count} blocks once, {len(missing)} are missing: a process ended too "
         "early, or two runs were at work; resume it, or delete the folder")
-    return light, [np.load(_rows_file(folder, block)) for block in range(count)]
+    rows = [np.load(_rows_file(folder, block)) for block in range(count)]
+    wait_all()
+    return light, np.concatenate(rows)
 
 # %% ../nbs/22g_blocks.ipynb #45d96bf2
 class _Behind:
@@ -198,10 +201,7 @@ class Blocks:
         if self.folder is None: return self.light.cpu().numpy(), np.concatenate(self._rows)
         self.save()
         self.behind.finish()
-        wait_all()
-        light, rows = _read_all(self.folder, self.count)
-        wait_all()
-        return light, np.concatenate(rows)
+        return _read_all(self.folder, self.count)
 
 # %% ../nbs/22g_blocks.ipynb #fe620fe4
 @contextmanager

@@ -88,22 +88,13 @@ def match(
     pairs = close[(_most_pairs if optimal else _closest_first)(close["i"], close["j"], close["v"])]
     return np.c_[pairs["i"], pairs["j"]]
 
-# %% ../nbs/22_evaluate.ipynb #e3ff9c5f
+# %% ../nbs/22_evaluate.ipynb #826194c3
 @dataclass(frozen=True)
-class Scores:
-    "What a table of localizations is worth, measured against the truth."
+class _Counts:
+    "What the numbers of pairs and of those left over say."
     true_positives:int # Localizations that belong to an emitter
     false_positives:int # Localizations that belong to none
     false_negatives:int # Emitters that were not found
-    rmse_nm:float # Root mean square distance of the pairs in nm, NaN without a pair
-    bias_x_nm:float # Mean of found minus true along the columns in nm, NaN without a pair
-    bias_y_nm:float # Mean of found minus true along the rows in nm, NaN without a pair
-    radius_nm:float # Largest distance of a pair in nm
-    border_nm:float=0. # Width of the margin that was left out, nm
-    min_photons:float=0. # Emitters with no more photons than this count neither for nor against
-    optimal:bool=False # Whether as many pairs as possible were made, instead of the closest first
-    mad_nm:float=np.nan # Mean of |dx| + |dy| of the pairs in nm, NaN without a pair
-    photon_correlation:float=np.nan # Pearson correlation of true and found photons, NaN where one is not known
 
     @property
     def precision(self) -> float:
@@ -124,6 +115,20 @@ class Scores:
     def f1(self) -> float:
         "Harmonic mean of precision and recall."
         return _share(2*self.true_positives, self.false_positives + self.false_negatives)
+
+# %% ../nbs/22_evaluate.ipynb #e3ff9c5f
+@dataclass(frozen=True)
+class Scores(_Counts):
+    "What a table of localizations is worth, measured against the truth."
+    rmse_nm:float # Root mean square distance of the pairs in nm, NaN without a pair
+    bias_x_nm:float # Mean of found minus true along the columns in nm, NaN without a pair
+    bias_y_nm:float # Mean of found minus true along the rows in nm, NaN without a pair
+    radius_nm:float # Largest distance of a pair in nm
+    border_nm:float=0. # Width of the margin that was left out, nm
+    min_photons:float=0. # Emitters with no more photons than this count neither for nor against
+    optimal:bool=False # Whether as many pairs as possible were made, instead of the closest first
+    mad_nm:float=np.nan # Mean of |dx| + |dy| of the pairs in nm, NaN without a pair
+    photon_correlation:float=np.nan # Pearson correlation of true and found photons, NaN where one is not known
 
     @property
     def efficiency(self) -> float:

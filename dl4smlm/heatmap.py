@@ -9,7 +9,7 @@ __all__ = ['HeatmapMSE']
 import torch
 from torch import Tensor, nn
 
-from .losses import blur, check_pair, gaussian_kernel
+from .losses import blur, check_pair, gaussian_kernel, no_autocast
 
 # %% ../nbs/09c_heatmap.ipynb #330a49ff
 class HeatmapMSE(nn.Module):
@@ -33,8 +33,6 @@ class HeatmapMSE(nn.Module):
         "Compare a heat map with the blurred truth; at least in single precision."
         check_pair(prediction, target, self.border_px)
         wide = torch.promote_types(prediction.dtype, torch.float32)
-        kind = target.device.type
-        with torch.autocast(kind if torch.amp.is_autocast_available(kind) else "cpu", enabled=False):
-            error = prediction.to(wide) - blur(target.to(wide), self.kernel)
+        with no_autocast(target.device): error = prediction.to(wide) - blur(target.to(wide), self.kernel)
         if b := self.border_px: error = error[..., b:-b, b:-b]
         return self.scale**2*error.square().mean()

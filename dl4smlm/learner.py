@@ -138,15 +138,11 @@ class Learner:
         average:float|None=None, # Memory of a running average of the weights, such as 0.99; None for none
         callbacks:Iterable[Callback]=(), # What else to do, in every fit
     ):
-        _check_settings(train, valid, lr, precision, accumulate, clip, average)
-        self.engine, self.device = _find_place(device)
-        self.model, self.loss = model.to(self.device), loss.to(self.device) if isinstance(loss, nn.Module) else loss
-        self.train, self.valid, self.lr, self.precision, self.average = train, valid, lr, precision, average
-        self.make_optimizer, self.make_schedule = optimizer, schedule
-        self.accumulate, self.clip, self.callbacks, self.at_once = accumulate, clip, list(callbacks), None
-        self.history = pd.DataFrame(columns=["train", "valid"], dtype=float).rename_axis("epoch")
-        self.best_epoch, self.best_weights, self.judged, self.stopping = None, None, self.model, False
-        _remember_input(model, train)
+        self.model, self.train, self.valid, self.loss, self.callbacks = model, train, valid, loss, list(callbacks)
+        self.make_optimizer, self.make_schedule, self.precision = optimizer, schedule, precision
+        self.lr, self.accumulate, self.clip, self.average = lr, accumulate, clip, average
+        _check_settings(self)
+        _set_up(self, device)
 
     def fit(self,
         epochs:int, # How often to go through the training data
@@ -166,6 +162,15 @@ class Learner:
         self.stopping = True
 
 # %% ../nbs/11_learner.ipynb #a9489651
+def _set_up(learner, device):
+    learner.engine, learner.device = _find_place(device)
+    learner.model.to(learner.device)
+    if isinstance(learner.loss, nn.Module): learner.loss.to(learner.device)
+    learner.history = pd.DataFrame(columns=["train", "valid"], dtype=float).rename_axis("epoch")
+    learner.best_epoch, learner.best_weights, learner.judged = None, None, learner.model
+    learner.at_once, learner.stopping = None, False
+    _remember_input(learner.model, learner.train)
+
 def _find_place(device):
     "Return the engine of this process, and its device."
     device = pick_device(device)
@@ -179,20 +184,21 @@ def _remember_input(model, train):
             if hasattr(owner, name): setattr(model, name, getattr(owner, name))
 
 # %% ../nbs/11_learner.ipynb #4beece41
-def _check_settings(train, valid, lr, precision, accumulate, clip, average):
-    for name, source in (("training", train), ("validation", valid)):
+def _check_settings(learner):
+    sources, clip, average = (learner.train, learner.valid), learner.clip, learner.average
+    for name, source in zip(("training", "validation"), sources):
         if not hasattr(source, "__len__"):
             raise ValueError(f"the {name} data must know how many batches they have: give them a length")
         if not len(source):
             raise ValueError(f"there is not a single batch of {name} data: use more frames or smaller batches")
-    if not lr > 0: raise ValueError(f"lr must be greater than 0, got {lr}")
-    if precision not in HALF:
-        raise ValueError(f"precision must be {', '.join(map(repr, HALF))}, got {precision!r}")
-    if accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {accumulate}")
+    if not learner.lr > 0: raise ValueError(f"lr must be greater than 0, got {learner.lr}")
+    if learner.precision not in HALF:
+        raise ValueError(f"precision must be {', '.join(map(repr, HALF))}, got {learner.precision!r}")
+    if learner.accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {learner.accumulate}")
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be greater than 0, or None for no limit, got {clip}")
     if average is not None and not 0 < average < 1: raise ValueError(f"average must be between 0 and 1, got {average}")
-    _check_apart(*(getattr(source, "dataset", None) for source in (train, valid)))
+    _check_apart(*(getattr(source, "dataset", None) for source in sources))
 
 def _check_apart(train, valid):
     "Refuse patches of the same frames of the same movie for training and validation."

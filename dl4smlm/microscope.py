@@ -305,6 +305,7 @@ def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
     weight = 1/(np.array([2*trust*sheet, error])**2 + 1e-9)
     return max(float((weight*value).sum()/weight.sum()), 0.), float(weight.sum()**-0.5)
 
+# %% ../nbs/08c_microscope.ipynb #058189d6
 def _standard_error(values): return float(np.std(values, ddof=1)/math.sqrt(len(values)))
 
 def _errors(values, parts, seen, read, read_error, movies=3, trust=0.02):

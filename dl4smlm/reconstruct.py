@@ -262,6 +262,7 @@ def _go_over(
             light, rows, done = None, [], 0
     finally: torch.set_num_threads(threads)  # which the threads have changed for those to come
 
+# %% ../nbs/23_reconstruct.ipynb #ba1d4135
 @torch.inference_mode()
 def _add(light, more): return more if light is None else light.add_(more)
 
