@@ -53,10 +53,11 @@ def test_a_bundle_keeps_threshold_and_calibration(tmp_path):
     again = smlm.load_model(tmp_path/"model")
     assert (again.threshold, again.calibration) == (model.threshold, model.calibration)
     with torch.no_grad():
-        for weights in again.parameters(): weights.abs_()  # light everywhere, so that there are peaks
-    density = smlm.reconstruct(again, np.full((3, 16, 16), 200, np.uint16), progress=False)
-    found = smlm.localize(density)
-    assert len(found) and found["confidence"].min() >= 0.37
+        for weights in again.parameters(): weights.abs_()  # so that a bright pixel becomes a peak, whatever was drawn
+    movie = np.full((3, 16, 16), 100, np.uint16)
+    movie[:, 8, 8] = 60_000
+    found = smlm.localize(smlm.reconstruct(again, movie, progress=False))
+    assert set(found["frame"]) == {0, 1, 2} and found["confidence"].min() >= 0.37
     assert {"probability", "uncertainty_nm"} <= set(found)
 
 
