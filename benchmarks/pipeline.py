@@ -2,10 +2,11 @@
 
     python benchmarks/pipeline.py [--device cuda] [--wall] [--threads 2] [--frames 64] [--slow-frames 4] [--size 128]
 
-Measures all networks in float32 and bfloat16, and how the cost grows, and writes benchmarks/pipeline.json, which the
-page Bench of the site shows, or for a GPU pipeline_gpu.json. FID-STORM, which works on the camera's grid, gets more
-frames than the networks on the fine grid. The clock is the processor's on one thread, which other programs disturb
-little; --wall takes the one on the wall, as a GPU does. For a single measurement on your machine: dl4smlm bench.
+Measures all networks in float32 and bfloat16, on a GPU in float32 and float16 and compiled too, and how the cost
+grows, and writes benchmarks/pipeline.json, which the page Bench of the site shows, or for a GPU pipeline_gpu.json.
+FID-STORM, which works on the camera's grid, gets more frames than the networks on the fine grid. The clock is the
+processor's on one thread, which other programs disturb little; --wall takes the one on the wall, as a GPU does. For a
+single measurement on your machine: dl4smlm bench.
 """
 import argparse
 import json
@@ -27,8 +28,9 @@ def main():
     options = parser.parse_args()
     gpu = options.device.startswith("cuda")
     frames, slow = options.frames or (12000 if gpu else 64), options.slow_frames or (512 if gpu else 4)
-    both, how = ("float32", "bfloat16"), {"threads": options.threads, "cpu_time": not (options.wall or gpu),
-                                          "size_px": options.size or (256 if gpu else 128), "device": options.device}
+    both, how = ("float32", "float16" if gpu else "bfloat16"), {
+        "threads": options.threads, "cpu_time": not (options.wall or gpu), "compiled": gpu,
+        "size_px": options.size or (256 if gpu else 128), "device": options.device}
     figures = run_bench(["fidstorm"], frames, precisions=both, growth=True, **how)
     others = [name for name in list_models() if name != "fidstorm"]
     figures["networks"] += run_bench(others, slow, precisions=both, **how)["networks"]

@@ -387,6 +387,8 @@ def _reconstruct(
     radius_nm: RadiusNm = 30.,
     keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
     precision: Annotated[str, _option("float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
+    compiled: Annotated[bool, _option("On a GPU, compile for some seconds first: for long movies.",
+                                      "--compile")] = False,
     resume: Annotated[bool, _option("Go on with a reconstruction that was interrupted, if there is one.",
                                     "--resume")] = False,
     threads: _Threads = None,
@@ -406,7 +408,8 @@ def _reconstruct(
         pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
         if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
         density = smlm.reconstruct(net, stack, _input(net, model, camera, match), pixel_nm, threshold, radius_nm,
-                                   keep_frames, precision=precision, device=device, folder=part, resume=resume)
+                                   keep_frames, precision=precision, compiled=compiled, device=device, folder=part,
+                                   resume=resume)
     found = smlm.localize(density, threshold=threshold)
     if smlm.find_process(device)[0]: return  # the first process writes
     try: _write_reconstruction(out, overwrite, part, density, found)
@@ -711,6 +714,7 @@ def _bench(
                                    callback=_positive)] = 2,
     cpu_time: Annotated[bool, _option("Count the processor's seconds, on one thread.", "--cpu-time")] = False,
     growth: Annotated[bool, _option("Measure how the cost grows, too.", "--growth")] = False,
+    compiled: Annotated[bool, _option("On a GPU, measure each compiled, too.", "--compile")] = False,
     json_file: Annotated[Path | None, _option("Write all figures into this file.", "--json")] = None,
     device: Device = "auto",
     overwrite: Annotated[bool, _option("Replace the file if it is there.", "--overwrite")] = False,
@@ -725,7 +729,7 @@ def _bench(
     with new_file(json_file, overwrite) if json_file else nullcontext() as part:
         figures = smlm.run_bench(
             [name for name in networks.split(",") if name] or smlm.list_models(), frames, size_px, upscale,
-            chosen, threads, rounds, cpu_time, growth, str(smlm.pick_device(device)))
+            chosen, threads, rounds, cpu_time, growth, str(smlm.pick_device(device)), compiled)
         if part: part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(smlm.describe_bench(figures))
 

@@ -84,7 +84,9 @@ def _count(table):
     return pair.sum(), (~table["is_true"]).sum(), (~table["is_found"]).sum(), error[pair].sum()
 
 # %% ../nbs/25b_compare.ipynb #ca386c1d
-SCORES = ("jaccard", "precision", "recall", "rmse_nm", "efficiency", "nmse", "ssim")
+_LIMITS = {"jaccard": (0, 1), "precision": (0, 1), "recall": (0, 1), "rmse_nm": (0, np.inf),
+           "efficiency": (-np.inf, 100), "nmse": (0, np.inf), "ssim": (-1, 1)}
+SCORES = tuple(_LIMITS)
 
 def score_groups(
     verdict:Verdict, # What a network made of a movie
@@ -183,8 +185,10 @@ def interval(
     drawn:pd.DataFrame, # Scores of draws, one row each
     whole:pd.Series, # Scores of the movie
 ) -> pd.DataFrame: # Index: score; columns: low and high, between which 95 % lie
-    "Turn draws into an interval around the score."
-    return (drawn - drawn.mean() + whole).quantile([0.025, 0.975]).T.set_axis(["low", "high"], axis=1)
+    "Turn draws into an interval around the score, within what the score can be."
+    ends = (drawn - drawn.mean() + whole).quantile([0.025, 0.975])
+    limits = pd.DataFrame(_LIMITS, ["least", "most"])[ends.columns]
+    return ends.clip(limits.loc["least"], limits.loc["most"], axis=1).T.set_axis(["low", "high"], axis=1)
 
 def _row(verdicts, draws):
     once = [score_groups(verdict, np.ones(len(verdict.counts), np.float32)) for verdict in verdicts]

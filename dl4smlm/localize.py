@@ -8,6 +8,7 @@ __all__ = ['find_peaks', 'measure_brightness', 'peaks_to_table', 'radius_in_pixe
 
 # %% ../nbs/21_localize.ipynb #8ada6ae6
 import math
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 
 import numpy as np
@@ -70,7 +71,10 @@ def _bright(image, above):
 
 def _tops(image, radius_px, above=0.):
     "Image, row and column of the pixels above a value that no other within the radius exceeds."
-    place, half = _bright(image, above), (2*radius_px + 1)**2//2
+    return _highest(image, _bright(image, above), radius_px)
+
+def _highest(image, place, radius_px):
+    half = (2*radius_px + 1)**2//2
     before, top, after = _around(image, place, radius_px).flatten(1).split([half, 1, half], 1)
     return _take(place, (top[:, 0] > before.amax(1)) & (top[:, 0] >= after.amax(1)))
 
@@ -102,9 +106,33 @@ def _convolve(image, radius_px, sigma_px):
         image = F.conv2d(image[None], kernel, padding="same", groups=len(image))[0]
     return image
 
-def _places(density, least, radius_px):
+@cache
+def _weights(size, sigma_px): return tuple(gaussian_kernel(size, sigma_px).tolist())
+
+def _blur(image, weights):
+    "The same in plain steps, for a compiler to join."
+    radius_px = len(weights)//2
+    for axis, margin in ((-1, (radius_px, radius_px)), (-2, (0, 0, radius_px, radius_px))):
+        parts = _shifts(F.pad(image, margin), radius_px, axis)
+        image = sum(weight*part for weight, part in zip(weights, parts))
+    return image
+
+def _mark(density, weights, above):
+    "Smooth, and mark the pixels above a value that none of the four nearest exceeds, for a compiler to join."
+    smooth = _blur(density, weights)
+    padded = F.pad(smooth, (1, 1, 1, 1))
+    (left, _, right), (up, _, down) = _shifts(padded[:, 1:-1], 1, 2), _shifts(padded[:, :, 1:-1], 1, 1)
+    return smooth, (smooth > above) & (smooth > left) & (smooth >= right) & (smooth > up) & (smooth >= down)
+
+_compile = cache(torch.compile)
+
+def _places(density, least, radius_px, compiled=False):
     "Image, row and column of the peaks whose square holds at least so much."
-    place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, least/(4*radius_px + 2)**2)
+    above = least/(4*radius_px + 2)**2
+    if compiled:
+        smooth, marks = _compile(_mark)(density, _weights(2*radius_px + 1, radius_px/2), above)
+        place = _highest(smooth, marks.nonzero().unbind(1), radius_px)
+    else: place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, above)
     return _take(place, _around(density, place, radius_px).sum((1, 2)) >= least)
 
 # %% ../nbs/21_localize.ipynb #1ae10977
@@ -112,9 +140,11 @@ def _shares(density, place, reach_px):
     "Give each peak its part of the density around it, (n, k, k)."
     along = _kernel_on(density.device, 2*reach_px + 1, reach_px/3).to(density)
     weight = (along[:, None]*along).expand(len(place[0]), -1, -1)
-    index, within = _window(place, reach_px, density.shape)
-    claims = torch.zeros_like(density).index_put_(index, torch.where(within, weight, 0.), accumulate=True)
-    return torch.where(within, density[index], 0.)*weight/claims[index]
+    (image, row, col), within = _window(place, reach_px, density.shape)
+    index = ((image*density.shape[1] + row)*density.shape[2] + col).flatten()
+    claims = torch.zeros_like(density).view(-1).scatter_add_(0, index, torch.where(within, weight, 0.).flatten())
+    here, claimed = (map.view(-1)[index].view_as(weight) for map in (density, claims))
+    return torch.where(within, here, 0.)*weight/claimed
 
 # %% ../nbs/21_localize.ipynb #92757bac
 def _gravity(profile):
@@ -148,11 +178,12 @@ def find_peaks(
     radius_px:int=2, # Peaks are further apart than this along an axis; each is given its share up to twice as far
     centre:str="gravity", # The place of a peak: centre of "gravity" of its share, or "fit" of a Gaussian to its top
     positive:bool=False, # There is no negative density, so none needs to be put aside
+    compiled:bool=False, # Let `torch.compile` join the passes over all pixels, for a GPU
 ) -> Tensor: # One row a peak, (n, 5): image, x and y in pixels from the outer corner, confidence, spread in pixels
     "Find the places where density gathers: how much, where, and how spread."
     find_centre = _way_to(centre)
     density = density if positive else density.clamp(min=0)
-    image, row, col = place = _places(density, min(floor, _FAINT), radius_px)
+    image, row, col = place = _places(density, min(floor, _FAINT), radius_px, compiled)
     share = _shares(density, place, 2*radius_px)
     confidence, (x, y) = share.sum((1, 2)), (find_centre(share.sum(axis)) for axis in (1, 2))
     peaks = torch.stack([image, col + 0.5 + x, row + 0.5 + y, confidence, _spread(share, x, y)], 1)
@@ -166,13 +197,16 @@ def measure_brightness(
     width_px:float=1.2, # Standard deviation of a spot in camera pixels
     steps:int=4, # Steps of Richardson and Lucy
     positive:bool=False, # There is no negative density, so none needs to be put aside
+    compiled:bool=False, # Let `torch.compile` join the passes over all pixels, for a GPU
 ) -> Tensor: # The same with one more column: network input that belongs to each peak, summed over pixels, (n, 6)
     "Share the light of the frames out among the emitters of a density, and note what each peak has."
     upscale = density.shape[-1]//frames.shape[-1]
     light = (frames - frames.flatten(1).median(1).values[:, None, None, None])[:, 0].clamp(min=0)
     density = density if positive else density.clamp(min=0)
     emitters = F.avg_pool2d(density[:, None], upscale, divisor_override=1)[:, 0]
-    blur = partial(_smooth, radius_px=math.ceil(2.5*width_px), sigma_px=width_px)
+    radius_px = math.ceil(2.5*width_px)
+    if compiled: blur = partial(_compile(_blur), weights=_weights(2*radius_px + 1, width_px))
+    else: blur = partial(_smooth, radius_px=radius_px, sigma_px=width_px)
     each = (light.sum((1, 2))/emitters.sum((1, 2)).clamp(min=0.5))[:, None, None].expand_as(light)
     within = blur(torch.ones_like(light[:1]))  # less than one at the border
     for _ in range(steps): each = each*blur(light/(blur(each*emitters) + 0.02))/within
@@ -205,6 +239,8 @@ def _blocks(frames, device, progress):
     with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
         for start in range(0, len(frames), block):
             part = torch.as_tensor(frames[start:start+block]).to(device, torch.float32)
+            if not math.isfinite(part.sum()): raise ValueError(
+                f"the density of frames {start} to {start + len(part) - 1} is not finite: look for NaN there")
             yield start, part
             bar.update(len(part))
 
@@ -238,7 +274,7 @@ def correct_grid(
     moved = {}
     for name, belongs in (("x_nm", grid["x"]), ("y_nm", grid["y"])):
         whole, part = np.divmod(table[name].to_numpy()/grid["pixel_nm"], 1)
-        moved[name] = grid["pixel_nm"]*(whole + np.interp(part, np.linspace(0, 1, len(belongs)), belongs))
+        moved[name] = grid["pixel_nm"]*(whole + _look_up(part, (np.linspace(0, 1, len(belongs)), belongs)))
     return table.assign(**moved)
 
 def add_uncertainty(
@@ -249,11 +285,17 @@ def add_uncertainty(
     for name in ("probability", "spread", "correction"): _check_curve(name, calibration.get(name))
     if "grid" in calibration: table = correct_grid(table, calibration["grid"])
     sure, spread = table["confidence"], table["spread_nm"]
-    error = np.interp(spread, *calibration["spread"])*np.interp(sure, *calibration["correction"])
+    error = _look_up(spread, calibration["spread"])*_look_up(sure, calibration["correction"])
     if "brightness" in calibration and "brightness" in table:
         _check_curve("brightness", calibration["brightness"])
-        error = error*np.interp(table["brightness"], *calibration["brightness"])
-    return table.assign(probability=np.interp(sure, *calibration["probability"]), uncertainty_nm=error)
+        error = error*_look_up(table["brightness"], calibration["brightness"])
+    return table.assign(probability=_look_up(sure, calibration["probability"]), uncertainty_nm=error)
+
+def _look_up(values, curve):
+    "Read a curve at many places, a part in each thread."
+    parts = np.array_split(np.asarray(values), max(1, min(len(values)//2**16, torch.get_num_threads())))
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return np.concatenate([*pool.map(partial(np.interp, xp=curve[0], fp=curve[1]), parts)])
 
 def _check_curve(name, curve):
     try: right = len(np.array(curve, dtype=float)[0]) > 0 and np.array(curve).shape[:-1] == (2,)

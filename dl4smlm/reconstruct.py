@@ -7,6 +7,7 @@ __all__ = ['tile_spans', 'predict_tiled', 'WatchBytes', 'bytes_per_pixel', 'choo
            'reconstruct']
 
 # %% ../nbs/23_reconstruct.ipynb #0eb59b84
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -59,7 +60,9 @@ def predict_tiled(
 ) -> Tensor: # Emitters per super-resolution pixel, (N, rH, rW), negative values set to 0
     "Predict large frames tile by tile; the answer is that of the whole frame."
     r, (height, width) = model.upscale, x.shape[-2:]
-    if max(height, width) <= tile_px: return model(x)[:, 0].clamp(min=0)
+    if max(height, width) <= tile_px:
+        density = model(x)[:, 0]
+        return density if getattr(model, "positive", False) else density.clamp(min=0)
     density = x.new_empty(len(x), r*height, r*width)
     rows, cols = (tile_spans(side, tile_px, model.reach_px, model.period_px) for side in (height, width))
     for row, keep_row in rows:
@@ -91,7 +94,8 @@ def bytes_per_pixel(
 ) -> float: # Bytes at work at once for each camera pixel, at the widest place
     "Measure how much memory a network needs."
     device = next((weight.device for weight in model.parameters()), "cpu")
-    with torch.no_grad(), WatchBytes() as watch: model(torch.zeros(1, 1, side_px, side_px, device=device))
+    watched = copy.deepcopy(model)  # a network that is to be compiled would never be, once it has been watched
+    with torch.no_grad(), WatchBytes() as watch: watched(torch.zeros(1, 1, side_px, side_px, device=device))
     return max((size for _, size in watch.steps), default=0)/side_px**2
 
 # %% ../nbs/23_reconstruct.ipynb #0e6928e5
@@ -129,15 +133,15 @@ class Reconstruction:
 # %% ../nbs/23_reconstruct.ipynb #0a48687a
 _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
-def _fastest(model, precision):
+def _fastest(model, precision, compiled):
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    try: return fuse(model, _PRECISIONS[precision])
+    try: return fuse(model, _PRECISIONS[precision], compiled=compiled, positive=True)
     except ValueError:
-        if _PRECISIONS[precision]: raise
+        if _PRECISIONS[precision] or compiled: raise
         return model  # a network of your own that cannot be traced does its work as it is
 
-def _check(movie, normalise, pixel_nm, floor, fused, precision):
+def _check(movie, normalise, pixel_nm, floor, fused, precision, compiled):
     if len(movie.shape) != 3 or 0 in movie.shape:
         raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
     if normalise is None:
@@ -149,6 +153,7 @@ def _check(movie, normalise, pixel_nm, floor, fused, precision):
         raise ValueError(f"floor, the least confidence of the peaks to note, must be 0 or more, got {floor}")
     if not fused and precision != "float32":
         raise ValueError(f"precision={precision!r} is for the fused network: leave out fused=False")
+    if compiled and not fused: raise ValueError("compiled=True is for the fused network: leave out fused=False")
 
 # %% ../nbs/23_reconstruct.ipynb #b3d95e71
 def _at_once(
@@ -182,7 +187,8 @@ class Scan:
         self.model, self.movie, self.normalise, self.device = model, movie, normalise, device
         self.floor, self.radius_px, (self.tile_px, self.batch) = floor, radius_px, sizes
         self.frames, self.stages, self._streams = None, Stages(), SimpleQueue()
-        self.tuned = device.type == "cuda" and movie.shape[0] >= _MANY
+        self.compiled = getattr(model, "compiled", False)
+        self.tuned = device.type == "cuda" and (self.compiled or movie.shape[0] >= _MANY)
         self.at_once = _at_once(device, model.upscale**2*math.prod(movie.shape[1:]))
         for _ in range(self.at_once*(device.type == "cuda")): self._streams.put(torch.cuda.Stream(device))
 
@@ -212,15 +218,18 @@ def _see(scan, start, clock, whole, light, done, counts):
     with timed("upload", counts.nbytes): counts = counts.to(scan.device, non_blocking=True)
     with timed("network", counts.nbytes):
         x = scan.normalise(counts)[:, None]
-        density = _predict(scan, F.pad(x, (0,)*7 + (missing,)) if missing > 0 else x)[:len(x)]
+        if missing > 0: x = F.pad(x, (0,)*7 + (missing,))
+        density = _predict(scan, x)
     with timed("peaks", density.nbytes):
-        found = find_peaks(density, scan.floor, scan.radius_px, positive=True)
-        found = measure_brightness(found, density, x, positive=True)
+        found = find_peaks(density, scan.floor, scan.radius_px, positive=True, compiled=scan.compiled)
+        found = measure_brightness(found, density, x, positive=True, compiled=scan.compiled)
+        if missing > 0: found, density = found[found[:, 0] < len(counts)], density[:len(counts)]
     if scan.frames is not None:
         with timed("keep", density.nbytes): scan.frames[start:start + len(density)] = density.cpu()
     with timed("sum", density.nbytes):  # last, since what was counted cannot be taken back
-        count_light(density, light)
-        total = density.sum()
+        bright = density.sum(0, keepdim=True) if scan.device.type == "cuda" else density
+        count_light(bright, light)
+        total = bright.sum()
     peaks = found.cpu().numpy()
     peaks[:, 0] += start
     if not math.isfinite(total): raise ValueError(
@@ -303,16 +312,35 @@ def _sizes(fast, movie, device):
     frames = min(len(movie), _block(device, *movie.shape[1:]))
     return tile_px, math.ceil(frames/math.ceil(frames/batch)) if device.type == "cuda" else batch  # all of one size
 
-def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes):
+def _warm_up(scan):
+    "Let the compiler do its work before the pass, in which several threads would wait for it."
+    x = torch.zeros(scan.batch, 1, *scan.movie.shape[1:], device=scan.device)
+    try:
+        with torch.inference_mode(), tuning(scan.tuned):
+            density = _predict(scan, x)
+            peaks = find_peaks(density, scan.floor, scan.radius_px, positive=True, compiled=True)
+            measure_brightness(peaks, density, x, positive=True, compiled=True)
+    except Exception as error:
+        if is_out_of_memory(error): return
+        raise ValueError(f"the network cannot be compiled here ({str(error).splitlines()[0]}): leave out compiled=True "
+                         "(--compile)") from error
+
+def _rounding(model, scan):
+    "Tell what less than float32 costs, in emitters, in the first frame."
+    first = scan.normalise(read_frames(scan.movie, 0, 1).to(scan.device))[:, None]
+    with torch.inference_mode():
+        exact, rough = (predict_tiled(net, first, scan.tile_px) for net in (model, scan.model))
+    return (rough - exact).abs().max().item()
+
+def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes):
     "Put the network to work on a device; return it with what its precision costs, in emitters, if anything."
+    if compiled and device.type != "cuda":
+        raise ValueError(f"compiled=True is for a GPU with CUDA, and the device here is {device}: leave it out")
     model = model.to(device).eval()
-    fast = _fastest(model, precision) if fused else model
-    sizes = sizes or _sizes(fast, movie, device)
-    scan = Scan(fast, movie, normalise, floor, radius_px, device, sizes)
-    if precision == "float32": return scan, None
-    first = normalise(read_frames(movie, 0, 1).to(device))[:, None]
-    with torch.inference_mode(): exact, rough = (predict_tiled(net, first, sizes[0]) for net in (model, fast))
-    return scan, (rough - exact).abs().max().item()
+    fast = _fastest(model, precision, compiled) if fused else model
+    scan = Scan(fast, movie, normalise, floor, radius_px, device, sizes or _sizes(fast, movie, device))
+    if scan.compiled: _warm_up(scan)
+    return scan, None if precision == "float32" else _rounding(model, scan)
 
 def _accounts(scan, blocks, prepare, seconds):
     "Join the accounts of the pass and of the files; what several threads did at once counts once."
@@ -334,6 +362,7 @@ def reconstruct(
     keep_frames:bool=False, # Keep the density of every frame too, which takes T x rH x rW x 4 bytes
     fused:bool=True, # Use the faster form of the network where there is one; it gives the same answer
     precision:str="float32", # Or "bfloat16", or "float16" on a GPU: faster, and wrong by what `rounding` says
+    compiled:bool=False, # On a GPU, compile for some seconds first, and be faster then: for long movies
     device:str|torch.device="auto", # Where to compute
     sizes:tuple[int, int]|None=None, # Largest side of a tile in camera pixels, and frames at once; None to choose
     folder:str|Path|None=None, # Where to keep what is done, to go on with later, and for several processes
@@ -342,7 +371,7 @@ def reconstruct(
 ) -> Reconstruction: # The sum of all densities, and the peaks of each frame
     "Send a movie through a network, a few frames at a time."
     begin, normalise = time.perf_counter(), normalise or model.normalise
-    _check(movie, normalise, pixel_nm, floor, fused, precision)
+    _check(movie, normalise, pixel_nm, floor, fused, precision, compiled)
     pixel_nm = pixel_nm or model.pixel_nm
     if folder: find_process(device)
     device = pick_device(device)
@@ -350,9 +379,9 @@ def reconstruct(
     r, (total, height, width) = model.upscale, movie.shape
     radius_px, block = radius_in_pixels(radius_nm, pixel_nm/r) if pixel_nm else 2, _block(device, height, width)
     job = _describe(model, movie, normalise=str(normalise), pixel_nm=pixel_nm, floor=floor, radius_nm=radius_nm,
-                    keep_frames=keep_frames, fused=fused, precision=precision, device=device.type, sizes=sizes,
-                    threads=_threads_in_one(device, r*r*height*width))
-    scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, sizes)
+                    keep_frames=keep_frames, fused=fused, precision=precision, compiled=compiled, device=device.type,
+                    sizes=sizes, threads=_threads_in_one(device, r*r*height*width))
+    scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes)
     prepare = time.perf_counter() - begin
     with tuning(scan.tuned), keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)

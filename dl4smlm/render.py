@@ -51,6 +51,8 @@ def render(
 
 def _shape(table, field_nm, pixel_nm):
     if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
+    if field_nm and not all(0 < side < np.inf for side in field_nm):
+        raise ValueError(f"field_nm, height and width of the picture, must be greater than 0, got {field_nm}")
     shape = tuple(max(1, int(np.ceil(side/pixel_nm))) for side in field_nm or _field(table))
     if shape[0]*shape[1] > 2**30:
         raise ValueError(f"a picture of {shape[0]} x {shape[1]} pixels is too large: choose larger pixels than "

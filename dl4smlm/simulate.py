@@ -150,6 +150,10 @@ class Drift:
     velocity_nm:tuple[float, float]=(0., 0.) # Steady part along x and y, nm per frame
     walk_nm:float=0. # Standard deviation of the random step of a frame along each axis, nm
 
+    def __post_init__(self):
+        if not 0 <= self.walk_nm < np.inf:
+            raise ValueError(f"walk_nm, a standard deviation, must be 0 or more, got {self.walk_nm}")
+
     def path(self,
         frames:int, # Number of frames
         generator:torch.Generator|None=None, # Source of random numbers

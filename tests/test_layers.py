@@ -13,8 +13,8 @@ RANKS = [
     "simulate data learner evaluate render tables bound resolution models.deepstorm models.fidstorm models.srcnn",
     "views live player callbacks classic finder photons models.skipstorm models.ustorm models.drlstorm fuse",
     "models.zoo reconstruct microscope",
-    "bench bundle calibrate distill explore",
-    "recipes demo compare inside",
+    "bundle calibrate distill explore",
+    "bench recipes demo compare inside",
     "cli",
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
