@@ -123,10 +123,21 @@ def _trace(model):
     model = copy.deepcopy(model).cpu().eval().requires_grad_(False)  # layers are rewritten on the processor
     model.__dict__["check_input"] = lambda x: x
     tracer = fx.Tracer(autowrap_functions=(pad_to_multiple, blur))
-    try: return fx.GraphModule(model, tracer.trace(model))
+    try: return _unshare(fx.GraphModule(model, tracer.trace(model)))
     except fx.proxy.TraceError as error:
         raise ValueError(f"cannot fuse {type(model).__name__}: its forward decides by what is in the image ({error}). "
                          "Use the network itself, or write forward without `if` on tensors") from error
+
+def _unshare(net):
+    "Give every use of a layer a layer of its own, since they are rewritten one by one."
+    seen = set()
+    for node in list(net.graph.nodes):
+        if node.op != "call_module": continue
+        if node.target in seen:
+            net.add_submodule(f"{node.target}_{node.name}", copy.deepcopy(net.get_submodule(node.target)))
+            node.target = f"{node.target}_{node.name}"
+        seen.add(node.target)
+    return net
 
 def _layer(net, node):
     return net.get_submodule(node.target) if isinstance(node, fx.Node) and node.op == "call_module" else None
@@ -489,7 +500,7 @@ def _lift_answer(net):
     answer = node = end.args[0]
     while _is_rising(_layer(net, node)): node = node.args[0]
     writer = _convolution(_layer(net, node))
-    if writer is None: return
+    if writer is None or len(node.users) > 1 or len(answer.users) > 1: return
     for weight in writer.parameters(): weight.data = weight.data*_LIFT
     with net.graph.inserting_before(end): lowered = net.graph.call_function(_lower, (answer,))
     end.replace_input_with(answer, lowered)
@@ -568,9 +579,9 @@ def fuse(
     weight = next((p for p in model.parameters()), None)
     if weight is None: raise ValueError(f"{type(model).__name__} has no weights, so there is nothing to fuse")
     if isinstance(model, FusedNet):
-        if dtype in (None, model.dtype) and compiled <= model.compiled: return model
-        raise ValueError(f"the network is fused already, in {model.dtype}{', compiled'*model.compiled}: fuse the "
-                         f"trained network itself in {dtype or model.dtype}{', compiled'*compiled}")
+        if dtype in (None, model.dtype) and compiled <= model.compiled and positive <= model.positive: return model
+        raise ValueError(f"the network is fused already, in {model.dtype}{', compiled'*model.compiled}"
+                         f"{', positive'*model.positive}: fuse the trained network itself")
     net = _trace(model)
     with torch.no_grad():
         _note_shapes(net)

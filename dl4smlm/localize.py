@@ -110,7 +110,7 @@ def _convolve(image, radius_px, sigma_px):
 def _weights(size, sigma_px): return tuple(gaussian_kernel(size, sigma_px).tolist())
 
 def _blur(image, weights):
-    "The same in plain steps, for a compiler to join."
+    "Smooth along both axes in plain steps, for a compiler to join."
     radius_px = len(weights)//2
     for axis, margin in ((-1, (radius_px, radius_px)), (-2, (0, 0, radius_px, radius_px))):
         parts = _shifts(F.pad(image, margin), radius_px, axis)
@@ -143,7 +143,7 @@ def _shares(density, place, reach_px):
     (image, row, col), within = _window(place, reach_px, density.shape)
     index = ((image*density.shape[1] + row)*density.shape[2] + col).flatten()
     claims = torch.zeros_like(density).view(-1).scatter_add_(0, index, torch.where(within, weight, 0.).flatten())
-    here, claimed = (map.view(-1)[index].view_as(weight) for map in (density, claims))
+    here, claimed = (values.view(-1)[index].view_as(weight) for values in (density, claims))
     return torch.where(within, here, 0.)*weight/claimed
 
 # %% ../nbs/21_localize.ipynb #92757bac

@@ -136,7 +136,8 @@ _PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.flo
 def _fastest(model, precision, compiled):
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
-    try: return fuse(model, _PRECISIONS[precision], compiled=compiled, positive=True)
+    positive = getattr(model, "positive", True)  # what is fused already stays as it is
+    try: return fuse(model, _PRECISIONS[precision], compiled=compiled, positive=positive)
     except ValueError:
         if _PRECISIONS[precision] or compiled: raise
         return model  # a network of your own that cannot be traced does its work as it is
@@ -322,14 +323,15 @@ def _warm_up(scan):
             measure_brightness(peaks, density, x, positive=True, compiled=True)
     except Exception as error:
         if is_out_of_memory(error): return
-        raise ValueError(f"the network cannot be compiled here ({str(error).splitlines()[0]}): leave out compiled=True "
-                         "(--compile)") from error
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"the network cannot be compiled here ({why}): leave out compiled=True (--compile)") from error
 
 def _rounding(model, scan):
     "Tell what less than float32 costs, in emitters, in the first frame."
     first = scan.normalise(read_frames(scan.movie, 0, 1).to(scan.device))[:, None]
     with torch.inference_mode():
-        exact, rough = (predict_tiled(net, first, scan.tile_px) for net in (model, scan.model))
+        exact = predict_tiled(_fastest(model, "float32", compiled=False), first, scan.tile_px)
+        rough = predict_tiled(scan.model, first, scan.tile_px)
     return (rough - exact).abs().max().item()
 
 def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes):

@@ -1,4 +1,5 @@
 "The fused network is the same function: every network, every upscale, every size, borders included."
+import copy
 import sys
 
 import pytest
@@ -60,6 +61,27 @@ def test_borders_are_exact(name):
     got, expected = fuse(model)(x)[0, 0], model(x)[0, 0]
     for edge in [(slice(0, 2),), (slice(-2, None),), (slice(None), slice(0, 2)), (slice(None), slice(-2, None))]:
         assert apart(got[edge], expected[edge]) < 1e-11
+
+
+class Twice(EmitterNet):
+    "Two convolutions, or one that is used twice."
+    def __init__(self, shared):
+        super().__init__(2, reach_px=8)
+        self.up, self.act = up_nearest(), nn.LeakyReLU()
+        self.first, self.again, self.last = (nn.Conv2d(a, b, 3, padding=1) for a, b in [(1, 32), (32, 32), (32, 1)])
+        self.twin = self.again if shared else copy.deepcopy(self.again)
+
+    def forward(self, x): return self.act(self.last(self.act(self.twin(self.act(self.again(self.first(self.up(x))))))))
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_a_layer_that_is_used_twice(dtype):
+    shared, x = Twice(True).eval(), frames(2, 12, 12)
+    two = Twice(False).eval()
+    two.load_state_dict(shared.state_dict())
+    assert torch.equal(fuse(shared, dtype)(x), fuse(two, dtype)(x))
+    assert apart(fuse(shared, dtype)(x), shared(x)) < (0.02 if dtype else 1e-5)
 
 
 @pytest.mark.parametrize("upscale", UPSCALES)
