@@ -106,6 +106,7 @@ def _convolve(image, radius_px, sigma_px):
         image = F.conv2d(image[None], kernel, padding="same", groups=len(image))[0]
     return image
 
+# %% ../nbs/21_localize.ipynb #2b2eb84c
 @cache
 def _weights(size, sigma_px): return tuple(gaussian_kernel(size, sigma_px).tolist())
 

@@ -303,16 +303,7 @@ def _room(shape, blocks):
     wait_all()
     return np.lib.format.open_memmap(path, "r+")
 
-# %% ../nbs/23_reconstruct.ipynb #d96749de
-def _block(device, height, width):
-    "Frames in a block: some megabytes, and more for a GPU, which has done them sooner."
-    return max(16, 2**(22 if device.type == "cuda" else 20)//(height*width))
-
-def _sizes(fast, movie, device):
-    tile_px, batch = choose_sizes(fast, *movie.shape[1:], _memory(device))
-    frames = min(len(movie), _block(device, *movie.shape[1:]))
-    return tile_px, math.ceil(frames/math.ceil(frames/batch)) if device.type == "cuda" else batch  # all of one size
-
+# %% ../nbs/23_reconstruct.ipynb #c51bef53
 def _warm_up(scan):
     "Let the compiler do its work before the pass, in which several threads would wait for it."
     x = torch.zeros(scan.batch, 1, *scan.movie.shape[1:], device=scan.device)
@@ -333,6 +324,16 @@ def _rounding(model, scan):
         exact = predict_tiled(_fastest(model, "float32", compiled=False), first, scan.tile_px)
         rough = predict_tiled(scan.model, first, scan.tile_px)
     return (rough - exact).abs().max().item()
+
+# %% ../nbs/23_reconstruct.ipynb #d96749de
+def _block(device, height, width):
+    "Frames in a block: some megabytes, and more for a GPU, which has done them sooner."
+    return max(16, 2**(22 if device.type == "cuda" else 20)//(height*width))
+
+def _sizes(fast, movie, device):
+    tile_px, batch = choose_sizes(fast, *movie.shape[1:], _memory(device))
+    frames = min(len(movie), _block(device, *movie.shape[1:]))
+    return tile_px, math.ceil(frames/math.ceil(frames/batch)) if device.type == "cuda" else batch  # all of one size
 
 def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes):
     "Put the network to work on a device; return it with what its precision costs, in emitters, if anything."
