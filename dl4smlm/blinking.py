@@ -17,16 +17,24 @@ from torch import Tensor
 # %% ../nbs/04b_blinking.ipynb #1096c368
 @dataclass(frozen=True)
 class Normal:
-    "Values around a mean; what would come out below 0 is drawn from the mirror image."
+    "Values around a mean; what would come out below the least is drawn from the mirror image."
     mean:float # Mean
     sd:float # Standard deviation
+    least:float|None=0. # Where the mirror stands; None for no mirror, as for heights
 
-    def sample(self, n, generator): return (self.mean + self.sd*_randn(n, generator)).abs()
+    def __post_init__(self):
+        _check_numbers(self, self.sd, self.mean - (self.mean if self.least is None else self.least))
+
+    def sample(self, n, generator):
+        values = self.mean + self.sd*_randn(n, generator)
+        return values if self.least is None else self.least + (values - self.least).abs()
 
 @dataclass(frozen=True)
 class Exponential:
     "Values that end by chance, at any point alike: many small ones, few large ones."
     mean:float # Mean, which is the standard deviation too
+
+    def __post_init__(self): _check_numbers(self, self.mean)
 
     def sample(self, n, generator): return -self.mean*torch.log1p(-_rand(n, generator))
 
@@ -36,7 +44,13 @@ class LogNormal:
     mean:float # Mean
     spread:float # Standard deviation of the logarithm: 0.5 is about a factor of 1.6 up or down
 
+    def __post_init__(self): _check_numbers(self, self.mean, self.spread)
+
     def sample(self, n, generator): return self.mean*torch.exp(self.spread*_randn(n, generator) - self.spread**2/2)
+
+def _check_numbers(distribution, *numbers):
+    if not all(0 <= number < math.inf for number in numbers):
+        raise ValueError(f"numbers of {distribution} must be finite, no width below 0, no mean below the least value")
 
 def _rand(n, generator): return torch.rand(n, generator=generator, device=generator.device if generator else None)
 
@@ -50,9 +64,10 @@ def check_values(
 ):
     "Refuse values that cannot be drawn from."
     if hasattr(values, "sample"):
-        if not all(0 <= number < math.inf for number in vars(values).values()):
-            raise ValueError(f"the numbers of {name} must be 0 or more, got {values}")
-        return
+        drawn = values.sample(100, torch.Generator().manual_seed(0))
+        if drawn.shape == (100,) and drawn.isfinite().all() and drawn.min() >= least: return
+        bound = "" if least == -math.inf else f" from {least:g}"
+        raise ValueError(f"{name} must be as many finite numbers{bound} as are asked for, and {values} gives others")
     try:
         low, high = (values, values) if np.isscalar(values) else values
         fine = least <= low <= high < math.inf and low > -math.inf

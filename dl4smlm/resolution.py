@@ -7,6 +7,7 @@ __all__ = ['Rings', 'ring_correlation', 'frc', 'Detail', 'decorrelation', 'Error
            'show_quality']
 
 # %% ../nbs/22c_resolution.ipynb #84a0f7a6
+import warnings
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -229,11 +230,18 @@ def assess(
     pixel_nm = _known_pixel(density, pixel_nm)
     if found is None: found = localize(density, pixel_nm)
     image = np.asarray(getattr(density, "image", density), dtype=float)
+    _check_pixels(movie, image, pixel_nm)
     explains = error_map(image, mean_image(movie))
     repeats = frc(found, field_nm=tuple(pixel_nm*side for side in image.shape))
     row, col, height, width = busiest_window(np.clip(image, 0, None), min(1., 4096/max(image.shape)))
     drawn = gaussian_filter(image[row:row + height, col:col + width], 1, mode="constant")
     return Quality(repeats, decorrelation(drawn, pixel_nm), explains)
+
+def _check_pixels(movie, image, pixel_nm):
+    camera_nm, fine = getattr(movie, "pixel_nm", None), image.shape[0]/movie.shape[1]
+    if camera_nm and not 0.99 < pixel_nm*fine/camera_nm < 1.01:
+        warnings.warn(f"{fine:g} pixels of {pixel_nm:g} nm to a camera pixel are {pixel_nm*fine:g} nm, and the movie "
+                      f"says {camera_nm:g} nm: {pixel_nm:g} nm is believed", stacklevel=3)
 
 def _known_pixel(density, pixel_nm):
     pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)

@@ -33,7 +33,7 @@ def draw_emitters(
     count:float|None=None, # Emitters per frame, on average, in place of the density
     blinking:Blinking|None=None, # How molecules go on and off; None for new ones in every frame
     sigma_nm=None, # Width of each spot: a number, a range or a distribution; None for that of the PSF
-    z_nm=None, # Height of each emitter in nm: a number, a range, or a distribution (never below 0); None for none
+    z_nm=None, # Height of each emitter in nm: a number, a range, or a distribution; None for none
 ) -> pd.DataFrame: # Emitter table
     "Light up molecules: new ones in every frame, a Poisson number of them, or such that blink."
     frames, shown = _check_frames(frames), {"photons": photons, "sigma_nm": sigma_nm, "z_nm": z_nm}
@@ -188,7 +188,7 @@ def simulate(
     count:float|None=None, # Emitters per frame, on average, in place of the density
     blinking:Blinking|None=None, # How molecules go on and off; None for new ones in every frame
     sigma_nm=None, # Width of each spot: a number, a range or a distribution; None for that of the PSF
-    z_nm=None, # Height of each emitter in nm: a number, a range, or a distribution (never below 0); None for none
+    z_nm=None, # Height of each emitter in nm: a number, a range, or a distribution; None for none
     drift:Drift|None=None, # How the sample moves; None for not at all
     device:str|torch.device="cpu", # Where to compute; random numbers differ between kinds of device
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, uint16, (T, H, W), and the emitter table
