@@ -153,6 +153,7 @@ def peak_memory_mb(
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == "darwin" else 1e3)
 
+# %% ../nbs/23h_bench.ipynb #6b08a4f3
 def bench_network(
     name:str, # Name of a network
     path:str|Path, # A movie to measure with
@@ -243,9 +244,9 @@ def run_bench(
     try:
         with tempfile.TemporaryDirectory() as folder:
             write_movie(path := Path(folder)/"movie.tif", frames, size_px)
-            rows = [bench_network(name, path, upscale, precision, device, rounds, obvious, clock, joined)
-                    for name in networks for precision in precisions for joined in (False, True)[:1 + compiled]
-                    for obvious in [precision == "float32" and not joined]]
+            rows = [bench_network(name, path, upscale, precision, device, rounds, precision == "float32" and not joined,
+                                  clock, joined)
+                    for name in networks for precision in precisions for joined in (False, True)[:1 + compiled]]
         machine = {"processor": platform.machine(), "torch": torch.__version__, "device": device, "threads": threads,
                    "clock": "processor" if cpu_time else "wall", "rounds": rounds, **_gpu(device)}
         return {"machine": machine, "limits": measure_limits(device, clock=clock), "networks": rows,

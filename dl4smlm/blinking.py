@@ -23,7 +23,7 @@ class Normal:
     least:float|None=0. # Where the mirror stands; None for no mirror, as for heights
 
     def __post_init__(self):
-        _check_numbers(self, self.sd, self.mean - (self.mean if self.least is None else self.least))
+        _refuse_bad(self, self.sd, abs(self.mean) if self.least is None else self.mean - self.least)
 
     def sample(self, n, generator):
         values = self.mean + self.sd*_randn(n, generator)
@@ -34,7 +34,7 @@ class Exponential:
     "Values that end by chance, at any point alike: many small ones, few large ones."
     mean:float # Mean, which is the standard deviation too
 
-    def __post_init__(self): _check_numbers(self, self.mean)
+    def __post_init__(self): _refuse_bad(self, self.mean)
 
     def sample(self, n, generator): return -self.mean*torch.log1p(-_rand(n, generator))
 
@@ -44,11 +44,12 @@ class LogNormal:
     mean:float # Mean
     spread:float # Standard deviation of the logarithm: 0.5 is about a factor of 1.6 up or down
 
-    def __post_init__(self): _check_numbers(self, self.mean, self.spread)
+    def __post_init__(self): _refuse_bad(self, self.mean, self.spread)
 
     def sample(self, n, generator): return self.mean*torch.exp(self.spread*_randn(n, generator) - self.spread**2/2)
 
-def _check_numbers(distribution, *numbers):
+# %% ../nbs/04b_blinking.ipynb #c0205a47
+def _refuse_bad(distribution, *numbers):
     if not all(0 <= number < math.inf for number in numbers):
         raise ValueError(f"numbers of {distribution} must be finite, no width below 0, no mean below the least value")
 

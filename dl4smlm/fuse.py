@@ -139,6 +139,7 @@ def _unshare(net):
         seen.add(node.target)
     return net
 
+# %% ../nbs/20b_fuse.ipynb #0b4127a5
 def _layer(net, node):
     return net.get_submodule(node.target) if isinstance(node, fx.Node) and node.op == "call_module" else None
 
@@ -491,6 +492,7 @@ def _set_precision(net, dtype, upscale):
         weight = convolve.to(wanted).weight.data
         convolve.weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
 
+# %% ../nbs/20b_fuse.ipynb #f6a5d851
 _LIFT = 1024
 
 def _lower(x): return x.float()/_LIFT
@@ -585,7 +587,8 @@ def fuse(
     net = _trace(model)
     with torch.no_grad():
         _note_shapes(net)
-        for step in (_only_positive,)*positive + steps: step(net)
+        if positive: _only_positive(net)
+        for step in steps: step(net)
         if dtype == torch.bfloat16: _from_dark(net, dtype, 2*(model.reach_px + model.period_px) + 9)
         if dtype: _exact_biases(net, dtype)
         if dtype == torch.float16: _lift_answer(net)
