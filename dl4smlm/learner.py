@@ -21,6 +21,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm.auto import tqdm
 
 from .checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
@@ -239,10 +240,11 @@ def _clip(learner, model):
 @torch.no_grad()
 def _blend(averaged, model, memory, steps):
     "Move the averaged weights a little towards those of the network."
-    memory = min(memory, (1 + steps)/(10 + steps))
-    for old, new in zip(averaged.state_dict().values(), model.state_dict().values()):
-        if old.is_floating_point(): old.lerp_(new, 1 - memory)
-        else: old.copy_(new)
+    blend = get_ema_multi_avg_fn(min(memory, (1 + steps)/(10 + steps)))
+    pairs = list(zip(averaged.state_dict().values(), model.state_dict().values()))
+    blend(*map(list, zip(*(pair for pair in pairs if pair[0].is_floating_point()))), steps)  # all in one go
+    for old, new in pairs:
+        if not old.is_floating_point(): old.copy_(new)
 
 # %% ../nbs/11_learner.ipynb #eecd8ede
 def _train_epoch(learner, model, share, bar):

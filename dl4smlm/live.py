@@ -9,6 +9,7 @@ __all__ = ['block_seed', 'BlockStream', 'count_emitters', 'LiveSimulation']
 import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
@@ -79,11 +80,25 @@ def _iterate(
     first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
     stream.epoch += 1
     with ThreadPoolExecutor(1) as thread:
-        ahead = thread.submit(stream.batch, first, epoch)
+        ahead = thread.submit(_make_aside, stream, first, epoch)
         for index in range(first + step, stream.batches + step, step):
             ready = ahead.result()
-            if index < stream.batches: ahead = thread.submit(stream.batch, index, epoch)
+            if index < stream.batches: ahead = thread.submit(_make_aside, stream, index, epoch)
+            for part in ready:
+                if part.is_cuda: part.record_stream(torch.cuda.current_stream(part.device))
             yield ready
+
+@cache
+def _queue(device): return torch.cuda.Stream(device)
+
+def _make_aside(stream, index, epoch):
+    "Make a batch; on a GPU beside what the network does there, not behind it."
+    device = getattr(stream, "device", torch.device("cpu"))
+    if device.type != "cuda": return stream.batch(index, epoch)
+    with torch.cuda.stream(_queue(device)):
+        batch = stream.batch(index, epoch)
+        torch.cuda.current_stream().synchronize()
+    return batch
 
 def _check_stream(
     stream:BlockStream, # A stream, just made

@@ -49,7 +49,7 @@ def render_gaussians(
     photons:Tensor, # Photons of each emitter, (n,)
     sigma_px:Tensor, # Width of each spot in pixels, (n,)
     shape:tuple[int, int, int], # T, H, W of the movie
-    block_px:int=2**18, # Pixels worked on at a time, which bounds the memory
+    block_px:int|None=None, # Pixels worked on at a time, which bounds the memory; None for what suits the device
     sigma_y_px:Tensor|None=None, # Width along the rows, (n,); None for the same as along the columns
 ) -> Tensor: # Expected photons in each pixel, (T, H, W)
     "Draw every emitter as a Gaussian spot, integrated over pixels and cut off at 5 sigma."
@@ -58,13 +58,18 @@ def render_gaussians(
     sigma_y_px = sigma_px if sigma_y_px is None else sigma_y_px
     reach = math.ceil(5*float(torch.maximum(sigma_px, sigma_y_px).max()))
     window = torch.arange(-reach, reach + 1, device=x_px.device)
-    for part in torch.arange(len(x_px), device=x_px.device).split(max(1, block_px//len(window)**2)):
+    for part in _few_at_a_time(len(x_px), len(window)**2, x_px.device, block_px):
         x, y = x_px[part], y_px[part]
         share_x = _window_share(x - x.floor(), sigma_px[part], reach)
         share_y = _window_share(y - y.floor(), sigma_y_px[part], reach)*photons[part, None]
         rows, cols = y.floor().long()[:, None] + window, x.floor().long()[:, None] + window  # (n, k)
         _add_windows(image, shape, frame[part], rows, cols, share_y[:, :, None]*share_x[:, None, :])
     return image.view(shape)
+
+def _few_at_a_time(n, window_px, device, block_px=None):
+    "Number the emitters, as many at a time as there is room for; a GPU prefers few steps to small ones."
+    block_px = block_px or (2**18 if device.type == "cpu" else 2**24)
+    return torch.arange(n, device=device).split(max(1, block_px//window_px))
 
 def _add_windows(
     image:Tensor, # Photons of all pixels of the movie, changed in place, (T*H*W,)
@@ -261,14 +266,13 @@ def _draw_measured(
     emitters:dict[str, Tensor], # Columns of the table; without z_nm, all are in focus
     shape:tuple[int, int, int], # T, H, W of the movie
     pixel_nm:float, # Size of a camera pixel in nm
-    block_px:int=2**18, # Pixels worked on at a time, which bounds the memory
 ) -> Tensor: # Expected photons in each pixel, (T, H, W)
     "Draw every emitter as the bead was, moved to its place by cubic splines."
     if not math.isclose(pixel_nm, psf.pixel_nm, rel_tol=1e-3):
         raise ValueError(f"this PSF was measured with pixels of {psf.pixel_nm:g} nm, the camera has {pixel_nm:g} nm")
     frame, photons, spline = emitters["frame"], emitters["photons"], psf.spline.to(emitters["x_nm"].device)
     image = torch.zeros(math.prod(shape), device=spline.device)
-    for part in torch.arange(len(frame), device=frame.device).split(max(1, block_px//spline[0].numel())):
+    for part in _few_at_a_time(len(frame), spline[0].numel(), frame.device):
         rows, weight_y = _spline_weights(emitters["y_nm"][part]/pixel_nm, psf.centre[0], psf.size[0])
         cols, weight_x = _spline_weights(emitters["x_nm"][part]/pixel_nm, psf.centre[1], psf.size[1])
         z = emitters["z_nm"][part]/psf.z_step_nm if "z_nm" in emitters else torch.zeros_like(photons[part])

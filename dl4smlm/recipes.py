@@ -18,11 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blinking import LogNormal
+from .blinking import LogNormal, draw_values
 from .bundle import from_pretrained, load_card, save_pretrained
 from .calibrate import calibrate, pick_threshold
 from .camera import Camera
-from .core import new_folder, pick_device, set_seed
+from .core import make_generator, new_folder, pick_device, set_seed
 from .evaluate import evaluate
 from .learner import Learner
 from .live import LiveSimulation
@@ -32,7 +32,7 @@ from .microscope import Microscope
 from .models.contract import EmitterNet
 from .models.zoo import create_model
 from .reconstruct import reconstruct
-from .simulate import simulate
+from .simulate import draw_emitters, film
 from .structures import Filaments, Uniform
 
 # %% ../nbs/24c_recipes.ipynb #1308f1bf
@@ -82,13 +82,12 @@ class SmallGrid(nn.Module):
 def train_on_small_grid(
     model:EmitterNet, # A network; it is not changed
 ) -> nn.Module: # One that shares its weights and gives its answer, to be trained in its place
-    "Make a FID-STORM that computes its last enlargement on the small grid; leave other networks as they are."
+    "Make a FID-STORM that computes each enlargement on the small grid; leave other networks as they are."
     shared = {id(part): part for part in [*model.parameters(), *model.buffers()]}
     quick = copy.deepcopy(model, shared)
     steps = getattr(quick, "last", None)
     if isinstance(steps, nn.Sequential) and isinstance(steps[-1], nn.Sequential):
-        _, convolution, after = steps[-1]
-        steps[-1] = SmallGrid(convolution, after)
+        for number, (_, convolution, after) in enumerate(steps): steps[number] = SmallGrid(convolution, after)
     return quick
 
 # %% ../nbs/24c_recipes.ipynb #c9bbf579
@@ -101,10 +100,14 @@ def film_test(
     seed:int=0, # Same seed, same movie
     microscope:Microscope|None=None, # What `match_microscope` found; None for many microscopes
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, (T, 64, 64), and the emitter table
-    "Film a movie of the kind that a recipe is for, with all its widths and brightnesses."
+    "Film a movie of the kind that a recipe is for, with all its brightnesses, and a width for each frame."
     light = {"camera": EMCCD, "photons": BRIGHTNESS, "background": 40., "sigma_nm": WIDTH_NM}
     if microscope is not None: light = _near(microscope) | {"background": microscope.background}
-    return simulate(frames, density, 64, **light, seed=seed)
+    generator, camera = make_generator(seed), light["camera"]
+    truth = draw_emitters(frames, density, (64*camera.pixel_nm,)*2, light["photons"], generator=generator)
+    widths = draw_values(light["sigma_nm"], frames, generator).numpy()
+    truth = truth.assign(sigma_nm=widths[truth["frame"]])
+    return film(truth, frames, 64, camera, background=light["background"], generator=generator), truth
 
 def finish(
     model:EmitterNet, # A network that was just trained
