@@ -66,12 +66,15 @@ def pick_threshold(
     radius_nm:float=250., # Largest distance of a pair in nm
     score:str="efficiency", # What to make largest: efficiency, jaccard, or any column of `threshold_curve`
     device:str="auto", # Where to compute
-) -> float: # The threshold with the best score
+    slack:float=0., # What a higher threshold may cost, as a share of the best score
+) -> float: # The threshold with the best score, or the highest with almost the best
     "Find the threshold that serves best on a simulated movie, and store it as `model.threshold`."
     density = reconstruct(model, movie, floor=0.05, device=device, progress=False)
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
-    model.threshold = round(float(curve["threshold"][curve[score].idxmax()]), 3)
+    best = curve[score].max()
+    good = curve["threshold"][curve[score] >= best - slack*abs(best)]
+    model.threshold = round(float(good.max()), 3)
     return model.threshold
 
 # %% ../nbs/23b_calibrate.ipynb #ed5e2618

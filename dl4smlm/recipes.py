@@ -120,7 +120,7 @@ def finish(
     film = partial(film_test, frames, microscope=microscope)
     model.eval()
     try:
-        pick_threshold(model, *film(seed=seed + 10), score="jaccard", device=device)
+        pick_threshold(model, *film(seed=seed + 10), score="jaccard", device=device, slack=0.005)
         calibrate(model, *film(seed=seed + 11), device=device)
     except ValueError as error: warnings.warn(f"no threshold, or no calibration: {error}", stacklevel=2)
     movie, truth = film(seed=seed + 12)
