@@ -231,14 +231,15 @@ class Microscope:
                 "background": self.background, "density": self.density}
 
     def __str__(self):
-        camera, error = self.camera, {name: f"± {value:.2g}" for name, value in self.errors.items()}
-        lines = [f"PSF sigma   {self.psf.sigma_nm:.4g} {error['sigma_nm']} nm",
-                 f"gain        {camera.electrons_per_count:.3g} {error['electrons_per_count']} electrons per count",
-                 f"offset      {camera.offset_counts:.4g} {error['offset_counts']} counts",
-                 f"read noise  {camera.read_noise_e:.2g} {error['read_noise_e']} electrons",
-                 f"background  {self.background:.3g} {error['background']} photons per pixel",
-                 f"photons     {self.photons:.4g} {error['photons']}, spread {self.photons_std:.3g}",
-                 f"density     {self.density:.3g} {error['density']} emitters per µm² and frame"]
+        camera = self.camera
+        def error(name): return f" ± {self.errors[name]:.2g}" if name in self.errors else ""
+        lines = [f"PSF sigma   {self.psf.sigma_nm:.4g}{error('sigma_nm')} nm",
+                 f"gain        {camera.electrons_per_count:.3g}{error('electrons_per_count')} electrons per count",
+                 f"offset      {camera.offset_counts:.4g}{error('offset_counts')} counts",
+                 f"read noise  {camera.read_noise_e:.2g}{error('read_noise_e')} electrons",
+                 f"background  {self.background:.3g}{error('background')} photons per pixel",
+                 f"photons     {self.photons:.4g}{error('photons')}, spread {self.photons_std:.3g}",
+                 f"density     {self.density:.3g}{error('density')} emitters per µm² and frame"]
         return "\n".join([*lines, *(f"in doubt: {doubt}" for doubt in self.doubts)])
 
 # %% ../nbs/08c_microscope.ipynb #b4d642de

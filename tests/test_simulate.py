@@ -115,3 +115,14 @@ def test_a_stream_goes_on_where_it_stopped_and_judges_by_other_samples():
     first, second = ([x for x, _ in valid] for _ in range(2))
     assert all(map(torch.equal, first, second))
     assert not any(torch.equal(x, y) for one in passes for x, y in zip(one, first))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+def test_a_gpu_makes_batches_beside_the_network():
+    stream = smlm.LiveSimulation(batches=4, batch_size=64, block=64, seed=1, fresh=False, device="cuda")
+    alone = [stream.batch(index) for index in range(4)]
+    busy = torch.randn(4096, 4096, device="cuda")
+    for (x, y), (frames, truth) in zip(stream, alone, strict=True):
+        for _ in range(20): busy = busy @ busy/64  # keeps the queue of the network long
+        assert torch.equal(y, truth)
+        assert (x - frames).abs().mean() < 0.01*frames.std()  # sums of light have no fixed order on a GPU
