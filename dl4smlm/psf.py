@@ -41,6 +41,11 @@ def _window_share(
     edges = torch.arange(-reach, reach + 2, dtype=inner_px.dtype, device=inner_px.device)
     return torch.erf((edges - inner_px[:, None])*(1/(math.sqrt(2)*sigma_px[:, None]))).diff(dim=1)/2
 
+def _few_at_a_time(n, window_px, device, block_px=None):
+    "Number the emitters, as many at a time as there is room for; a GPU prefers few steps to small ones."
+    block_px = block_px or (2**18 if device.type == "cpu" else 2**24)
+    return torch.arange(n, device=device).split(max(1, block_px//window_px))
+
 # %% ../nbs/02_psf.ipynb #d56758b7
 def render_gaussians(
     frame:Tensor, # Frame of each emitter, counted from 0, (n,)
@@ -65,11 +70,6 @@ def render_gaussians(
         rows, cols = y.floor().long()[:, None] + window, x.floor().long()[:, None] + window  # (n, k)
         _add_windows(image, shape, frame[part], rows, cols, share_y[:, :, None]*share_x[:, None, :])
     return image.view(shape)
-
-def _few_at_a_time(n, window_px, device, block_px=None):
-    "Number the emitters, as many at a time as there is room for; a GPU prefers few steps to small ones."
-    block_px = block_px or (2**18 if device.type == "cpu" else 2**24)
-    return torch.arange(n, device=device).split(max(1, block_px//window_px))
 
 def _add_windows(
     image:Tensor, # Photons of all pixels of the movie, changed in place, (T*H*W,)

