@@ -23,7 +23,9 @@ pixel on": each of its pixels the mean of four. This blurs it a little, and puts
 published_movie.csv are not of this package: "Deep-STORM, its authors" is --image with their file, "FID-STORM, its
 authors" is the picture of their network as they released it (trained for another PSF), and "Picasso, best of 20" that
 of Picasso 0.11.3 with the best of 20 settings, chosen on this movie; the last two were scored in the same way by
-another script, and rounded.
+another script, and rounded. "fidstorm, for this microscope" is the network that comes with the package after more
+training for the microscope of published_microscope.json, which holds what their training table and its description
+say, with the recipe's own spread of brightness; the page Recipes has the command.
 """
 import argparse
 from pathlib import Path

@@ -114,15 +114,15 @@ def test_half_the_digits_of_the_networks_that_come_along(name):
 
 
 @torch.inference_mode()
-def test_exact_biases_spare_a_part_of_the_error(monkeypatch):
+def test_exact_biases_keep_the_light(monkeypatch):
     model = load_model("fidstorm").eval()
-    movie, _ = simulate(frames=8, density=1, size_px=32, camera=Camera(pixel_nm=model.pixel_nm), seed=0)
+    movie, _ = simulate(frames=64, density=1, size_px=32, camera=Camera(pixel_nm=model.pixel_nm), seed=0)
     x = model.normalise(torch.from_numpy(movie.astype("float32")))[:, None]
-    expected = model(x)
-    exact = fuse(model, torch.bfloat16)(x)
+    exact = fuse(model, torch.bfloat16)(x) - model(x)
     monkeypatch.setattr(sys.modules["dl4smlm.fuse"], "_exact_biases", lambda net, dtype: None)
-    rounded = fuse(model, torch.bfloat16)(x)
-    assert (exact - expected).norm() < 0.85*(rounded - expected).norm()  # 0.78 here; 0.5 for the weights before these
+    rounded = fuse(model, torch.bfloat16)(x) - model(x)
+    assert exact.sum().abs() < 0.6*rounded.sum().abs()  # no average takes away what is the same in every pixel
+    assert 0.8 < exact.norm()/rounded.norm() < 0.9
 
 
 @pytest.mark.parametrize("name", ["deepstorm", "ustorm", "drlstorm"])
