@@ -9,7 +9,6 @@ __all__ = ['UNIT', 'count_light', 'to_emitters', 'find_process', 'wait_all', 'fi
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -77,28 +76,37 @@ def fingerprint(
 def _agree(folder, job, resume):
     "Refuse a folder with another job in it, or with this one if it was not to be resumed."
     path = folder/"job.json"
-    if not path.exists(): return
-    try: before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError: before = {}
+    if not path.exists():
+        other = [file.name for name in ("frames.npy", "rows-*.npy", "sum-*.npz") for file in sorted(folder.glob(name))]
+        if not other: return
+        raise ValueError(f"{folder} holds {other[0]}, and no job.json that says of what: choose another folder")
+    try: before = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError): before = {}
     differ = [f"{name} ({before.get(name)})" for name in {**job, **before} if job.get(name) != before.get(name)]
-    if differ: raise ValueError(f"{folder} holds an unfinished job with another {', '.join(differ)}: "
-                                "delete it to begin anew, or ask for what was asked for before")
-    if not resume: raise ValueError(f"{folder} holds this job, unfinished: resume it (--resume), or delete the folder")
+    if differ: raise ValueError(f"{folder} holds a job with another {', '.join(differ)}: choose another folder, "
+                                "delete this one, or ask for what was asked for before")
+    if not resume: raise ValueError(f"{folder} holds this job already: resume=True (--resume) takes it up")
 
 def _begin(folder, job, resume):
-    "Make a folder with the description of a job in it, or refuse the one that is there."
+    "Write the description of a job into its folder, or refuse it; tell whether the folder was made for it."
     _agree(folder, job, resume)
+    new = not folder.exists()
     try: folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"the folder {folder} cannot be made ({error.strerror}): choose another place") from None
     with new_file(folder/"job.json", overwrite=True) as part: part.write_text(json.dumps(job, indent=2))
+    return new
 
 # %% ../nbs/22g_blocks.ipynb #d3036365
 def _rows_file(folder, block): return folder/f"rows-{block:06}.npy"
 
 def _sum_files(folder): return sorted(folder.glob("sum-*.npz"))
 
-def _done(folder): return [block for path in _sum_files(folder) for block in np.load(path)["blocks"].tolist()]
+def _done(folder):
+    done = []
+    for path in _sum_files(folder):
+        with np.load(path) as file: done += file["blocks"].tolist()
+    return done
 
 def _write_rows(path, rows):
     with new_file(path, overwrite=True) as part, open(part, "wb") as file: np.save(file, rows)
@@ -154,7 +162,8 @@ class _Behind:
 # %% ../nbs/22g_blocks.ipynb #c48828b8
 def _enter(blocks, job, resume):
     "Open the folder, take up what a process of this number did before, and return what all did."
-    if blocks.number == 0: _begin(blocks.folder, job, resume)
+    job = json.loads(json.dumps(job, default=lambda value: value.item()))  # as it will be read: lists, and no NumPy
+    blocks.made = blocks.number == 0 and _begin(blocks.folder, job, resume)
     wait_all()
     done, blocks._own = _done(blocks.folder), blocks.folder/f"sum-{blocks.number:04}.npz"
     if blocks._own.exists():
@@ -169,7 +178,7 @@ class Blocks:
     def __init__(self,
         count:int, # Number of blocks
         folder:str|Path|None=None, # Where to keep what is done; None for memory, and this process alone
-        job:dict|None=None, # What decides about the result: names, and values that JSON can hold
+        job:dict|None=None, # What decides about the result: names, and values that JSON can hold, or NumPy's numbers
         resume:bool=False, # Go on with what is in the folder
         device:str|torch.device="auto", # "cpu" if the processes do not use a GPU
     ):
@@ -217,7 +226,14 @@ def keeping(
             blocks.save()
             blocks.behind.finish()
         done = _done(blocks.folder) if blocks.folder else []
-        if blocks.folder and not done and not blocks.number: shutil.rmtree(blocks.folder, ignore_errors=True)
+        if blocks.folder and not done and not blocks.number: _clear(blocks)
         if not done or not isinstance(error, (OSError, ValueError)): raise
         raise ValueError(f"{str(error).rstrip('.')}. What is done ({len(done)} of {blocks.count} blocks) is kept in "
                          f"{blocks.folder}: put this right, and resume (--resume)") from error
+
+def _clear(blocks):
+    "Remove what a job has written, and its folder if that was made for it and holds nothing else."
+    folder, rows = blocks.folder, [_rows_file(blocks.folder, block) for block in range(blocks.count)]
+    with suppress(OSError):
+        for path in (folder/"job.json", folder/"frames.npy", *rows): path.unlink(missing_ok=True)
+        if blocks.made: folder.rmdir()

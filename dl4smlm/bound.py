@@ -6,14 +6,16 @@
 __all__ = ['pixel_information', 'frame_information', 'emitter_bounds', 'position_bound']
 
 # %% ../nbs/22b_bound.ipynb #a9434a6c
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
-from .camera import Camera
+from .camera import Camera, read_out
 from .core import check_emitters, make_emitters
 from .psf import GaussianPSF, pixel_share
 
@@ -35,6 +37,7 @@ def _electron_information(
     seen = p > 1e-13*p.max()
     return float((slope[seen]**2/p[seen]).sum())
 
+# %% ../nbs/22b_bound.ipynb #ba1fc459
 @lru_cache
 def _information_table(noise_e, em_gain):
     electrons = np.geomspace(1e-3, 1e3, 91)
@@ -42,19 +45,33 @@ def _information_table(noise_e, em_gain):
     simple = 1/(factor*electrons + (noise_e/(em_gain or 1))**2)
     return np.log(electrons), np.array([_electron_information(e, noise_e, em_gain) for e in electrons])/simple
 
+def _exact_over_simple(electrons, noise_e, em_gain):
+    "Interpolate between the values of a table, and for pixels of different noise between tables, (H, W)."
+    if not np.ndim(noise_e):
+        grid, ratio = _information_table(float(noise_e), em_gain)
+        return np.interp(np.log(electrons), grid, ratio)
+    level = np.log(noise_e)/0.1
+    levels = np.arange(np.floor(level.min()), np.ceil(level.max()) + 1)
+    grids, ratios = zip(*[_information_table(float(np.exp(0.1*each)), em_gain) for each in levels])
+    step = grids[0][1] - grids[0][0]
+    place = np.broadcast_arrays(level - levels[0], (np.log(electrons) - grids[0][0])/step)
+    return map_coordinates(np.array(ratios), place, order=1, mode="nearest")
+
 def pixel_information(
-    photons:np.ndarray, # Expected photons in each pixel, any shape
+    photons:np.ndarray, # Expected photons in each pixel, any shape; (..., H, W) for a camera with maps
     camera:Camera=Camera(), # The camera
 ) -> np.ndarray: # Fisher information about that number in each pixel, per photon squared, same shape
     "Tell how much one reading of a pixel says about the photons expected there."
-    electrons = camera.quantum_efficiency*np.asarray(photons, dtype=float) + camera.spurious_e
+    photons = np.asarray(photons, dtype=float)
+    electrons = camera.quantum_efficiency*photons + camera.spurious_e
     if not (electrons >= 0).all(): raise ValueError(f"expected photons must be 0 or more, got {np.min(photons):g}")
     electrons = np.maximum(electrons, 1e-9)
-    if not camera.em_gain and not camera.read_noise_e: return camera.quantum_efficiency**2/electrons
-    noise_e = float(np.hypot(camera.read_noise_e, camera.electrons_per_count/np.sqrt(12)))
-    grid, ratio = _information_table(noise_e, camera.em_gain)
-    simple = 1/((2 if camera.em_gain else 1)*electrons + (noise_e/(camera.em_gain or 1))**2)
-    return camera.quantum_efficiency**2*simple*np.interp(np.log(electrons), grid, ratio)
+    if not camera.em_gain and not camera.read_noise_e and camera.maps is None:
+        return camera.quantum_efficiency**2/electrons
+    _, electrons_per_count, read_noise = read_out(camera, torch.from_numpy(photons))
+    noise_e = np.hypot(*(np.asarray(part) for part in (read_noise, electrons_per_count/12**0.5)))
+    simple = 1/((2 if camera.em_gain else 1)*electrons + np.square(noise_e/(camera.em_gain or 1)))
+    return camera.quantum_efficiency**2*simple*_exact_over_simple(electrons, noise_e, camera.em_gain)
 
 # %% ../nbs/22b_bound.ipynb #a8eafcef
 def _share_and_slope(
@@ -104,7 +121,7 @@ def _movie_information(
     "Compute the Fisher information of all frames of a movie."
     slopes = _light_slopes(emitters, shape, camera.pixel_nm, psf)
     expected = emitters["photons"].to_numpy(dtype=float) @ slopes[2::3] + background
-    known = pixel_information(expected, camera)
+    known = pixel_information(expected.reshape(shape), camera).ravel()
     weighted = csr_array((slopes.data*known[slopes.indices], slopes.indices, slopes.indptr), shape=slopes.shape)
     return weighted @ slopes.T.tocsr(), np.asarray(weighted.sum(1)).ravel(), known.reshape(shape[0], -1).sum(1)
 
@@ -164,7 +181,7 @@ def _block_bounds(emitters, size_px, camera, psf, background, known_background):
 def position_bound(
     photons:float|np.ndarray, # Photons of the emitter: one number or several
     background:float=10., # Background photons per pixel
-    camera:Camera=Camera(), # The camera, which knows the pixel size
+    camera:Camera=Camera(), # The camera, which knows the pixel size; of one with maps, its median pixel everywhere
     psf:GaussianPSF=GaussianPSF(), # The point spread function
     place_px:tuple[float, float]|None=None, # Place (x, y) in its pixel, each from 0 to 1; None for the mean over places
     known_background:bool=False, # Take the background for known, instead of one more unknown
@@ -176,7 +193,7 @@ def position_bound(
     side = 2*int(np.ceil(6*psf.sigma_nm/camera.pixel_nm)) + 1
     xy = np.tile((places + side//2)*camera.pixel_nm, (len(photons), 1))
     table = make_emitters(np.arange(len(xy)), *xy.T, np.repeat(photons, len(places)))
-    bounds = emitter_bounds(table, (side, side), camera, psf, background, known_background)
+    bounds = emitter_bounds(table, (side, side), replace(camera, maps=None), psf, background, known_background)
     variances = bounds[["bound_x_nm", "bound_y_nm", "bound_photons"]].to_numpy()**2
     x, y, light = np.sqrt(variances.reshape(len(photons), len(places), 3).mean(1)).T
     return pd.DataFrame({"photons": photons, "x_nm": x, "y_nm": y, "rmse_nm": np.hypot(x, y), "photons_sd": light})

@@ -228,6 +228,7 @@ def save_pretrained(
     "Save a network with all that is needed to use it: weights, card.json and README.md."
     card = make_card(model, scores, learner, **notes)
     state = {name: _storable(value) for name, value in model.state_dict().items()}
+    _check_own(state, model.config)
     _check_finite(state, "this network")
     weights = safetensors.torch.save(state, metadata={"format": "pt"})
     card["sha256"] = hashlib.sha256(weights).hexdigest()
@@ -239,6 +240,13 @@ def save_pretrained(
 def _storable(value):
     value = value.detach().cpu().contiguous().clone()  # layers may share their weights, files may not
     return value.float() if value.is_floating_point() else value
+
+def _check_own(state, config):
+    "Refuse weights that could not be loaded again, such as those of a fused network."
+    with torch.random.fork_rng(devices=[]): need = create_model(**config).state_dict()
+    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in need.items()}:
+        raise ValueError(f"these are not the weights of {_text(config)}: save the trained network itself, "
+                         "and fuse after loading")
 
 def _check_finite(state, what):
     wrong = [name for name, value in state.items() if not value.isfinite().all()]
@@ -429,7 +437,8 @@ def _check_card(card, path):
     network, normalise = card["network"], card["normalise"]
     right = {
         "network": isinstance(network, dict) and isinstance(network.get("name"), str)
-            and isinstance(network.get("upscale"), int) and all(map(_argument, network.values())),
+            and isinstance(network.get("upscale"), int) and _number(network["upscale"], 0)
+            and all(map(_argument, network.values())),
         "normalise": normalise is None or isinstance(normalise, dict)
             and set(normalise) == {"offset_counts", "scale_counts"}
             and _number(normalise["offset_counts"]) and _number(normalise["scale_counts"], 0),

@@ -7,7 +7,7 @@ __all__ = ['threshold_curve', 'show_thresholds', 'pick_threshold', 'fit_calibrat
            'ratio_by_photons', 'show_calibration', 'calibrate', 'GridBias', 'grid_bias', 'show_grid_bias']
 
 # %% ../nbs/23b_calibrate.ipynb #cf123af7
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -72,6 +72,8 @@ def pick_threshold(
     density = reconstruct(model, movie, floor=0.05, device=device, progress=False)
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
+    if not curve["recall"].max() > 0:
+        raise ValueError(f"no localization has a partner within {radius_nm:g} nm: does the truth belong to this movie?")
     best = curve[score].max()
     good = curve["threshold"][curve[score] >= best - slack*abs(best)]
     model.threshold = round(float(good.max()), 3)
@@ -204,8 +206,7 @@ def calibrate(
     device:str="auto", # Where to compute
 ) -> dict: # Lists of numbers, also stored as `model.calibration`
     "Learn what a network's numbers mean on a simulated movie, and store it as `model.calibration`."
-    model.calibration = None
-    density = reconstruct(model, movie, device=device, progress=False)
+    density = replace(reconstruct(model, movie, device=device, progress=False), calibration=None)  # as it is
     found, grid = localize(density, threshold=density.floor), {}
     if even:
         grid = {"grid": grid_bias(found, density.pixel_nm).correction()}

@@ -7,7 +7,6 @@ __all__ = ['Normalise', 'rasterise', 'Cut', 'FramePatches', 'RandomCuts', 'make_
 
 # %% ../nbs/08_data.ipynb #c1c150f2
 import copy
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .camera import Camera
 from .core import check_emitters, make_generator
-from .io import open_movie, read_image
+from .io import list_tiffs, open_movie, read_image
 
 # %% ../nbs/08_data.ipynb #b9d8096a
 @dataclass(frozen=True)
@@ -146,7 +145,7 @@ class FramePatches(Dataset):
         cut = index if isinstance(index, Cut) else self._cut(index)
         h, w = self.patch
         counts = self.movie[int(cut.frame)][cut.row:cut.row+h, cut.col:cut.col+w]
-        x = self.normalise(torch.from_numpy(np.asarray(counts, dtype=np.float32)))
+        x = self.normalise(torch.from_numpy(np.array(counts, dtype=np.float32)))
         y = self.targets.draw(cut, self.patch)
         return _turned(x[None], cut.turn), _turned(y[None], cut.turn)
 
@@ -221,9 +220,8 @@ def _tiffs(folder):
     "Return the TIFF files of a folder by name without ending, in the order of counting."
     folder = Path(folder)
     if not folder.is_dir(): raise ValueError(f"there is no folder {folder}")
-    files = [path for path in folder.iterdir() if path.suffix.lower() in (".tif", ".tiff") and path.name[0] != "."]
+    files = list_tiffs(folder)
     if not files: raise ValueError(f"there is no .tif or .tiff file in the folder {folder}")
-    files.sort(key=lambda path: [int(t) if t.isdecimal() else t.lower() for t in re.split(r"(\d+)", path.stem)])
     named = {path.stem: path for path in files}
     if len(named) < len(files): raise ValueError(f"{folder} has a .tif and a .tiff of the same name: remove one")
     return named

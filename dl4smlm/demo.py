@@ -57,7 +57,7 @@ def train_small(
     movie, truth = simulate(frames, density=2.5, size_px=32, camera=CAMERA, seed=seed + 1)
     train, valid = make_loaders(movie, truth, CAMERA, UPSCALE, valid_share=1/16, seed=seed)
     model = create_model("fidstorm", upscale=UPSCALE, blocks=6, width=32)
-    learner = Learner(model, train, valid, loss=L1L2Loss(), lr=3e-3, device=device, clip=1.)
+    learner = Learner(model, train, valid, loss=L1L2Loss(), lr=3e-3, device=device)
     learner.fit(epochs, progress=progress)
     return learner
 

@@ -247,13 +247,32 @@ def local_density(
     table:pd.DataFrame, # Where to look: frame, x_nm, y_nm; with `is_true`, these rows do not count themselves
     truth:pd.DataFrame, # True emitters: frame, x_nm, y_nm
     near_nm:float=500., # How far around to look, nm
+    field_nm:tuple[float, float]|None=None, # Height and width of the field in nm; None for no border anywhere
 ) -> np.ndarray: # Emitters per µm² in the surroundings, one number a row
-    "Count the other emitters of the same frame within a distance, per area."
+    "Count the other emitters of the same frame within a distance, per area of the circle that lies in the field."
     if not near_nm > 0: raise ValueError(f"near_nm must be greater than 0, got {near_nm}")
     places = [np.c_[t[["x_nm", "y_nm"]], 4*near_nm*t["frame"]].astype(float) for t in (table, truth)]
     count = cKDTree(places[1], balanced_tree=False).query_ball_point(places[0], near_nm, return_length=True)
     itself = table["is_true"].to_numpy(dtype=int) if "is_true" in table else 0
-    return (count - itself)/(np.pi*(near_nm/1000)**2)
+    area_nm2 = np.pi*near_nm**2 if field_nm is None else _area_inside(table, field_nm, near_nm)
+    return (count - itself)/(area_nm2/1e6)
+
+def _area_inside(
+    table:pd.DataFrame, # Centres: x_nm, y_nm; one outside of the field counts as on its border
+    field_nm:tuple[float, float], # Height and width of the field in nm
+    near_nm:float, # Radius of the circle around each, nm
+) -> np.ndarray: # Area of the circle in the field in nm², one number a row
+    "Add up the four quarters of a circle, each cut by two sides of the field."
+    if not min(field_nm) > 0: raise ValueError(f"field_nm must be a height and a width above 0, got {field_nm}")
+    def under(x): return (x*np.sqrt(near_nm**2 - x**2) + near_nm**2*np.arcsin(x/near_nm))/2
+    y, x = (table[name].to_numpy(dtype=float).clip(0, side) for name, side in zip(("y_nm", "x_nm"), field_nm))
+    area = np.zeros(len(table))
+    for a in (x.clip(max=near_nm), (field_nm[1] - x).clip(max=near_nm)):
+        for b in (y.clip(max=near_nm), (field_nm[0] - y).clip(max=near_nm)):
+            bend = np.minimum(a, np.sqrt(near_nm**2 - b**2))
+            area += b*bend + under(a) - under(bend)
+    whole = np.pi*near_nm**2
+    return np.where(np.isclose(area, whole, rtol=1e-9), whole, area)  # no last digits that would sort equal densities
 
 # %% ../nbs/22_evaluate.ipynb #22176f92
 def score_curve(
@@ -262,11 +281,11 @@ def score_curve(
     by:str="density", # What to sort by: "density" (per µm², around), "count" (emitters in the frame) or "photons"
     bins:int|Iterable[float]=8, # Number of groups with about as many emitters each, or the edges between groups
     near_nm:float=500., # How far around the density is counted, nm
-    **settings, # radius_nm, border_nm, field_nm, min_photons, optimal: as in `evaluate`
+    **settings, # radius_nm, border_nm, min_photons, optimal: as in `evaluate`; field_nm, for the density too
 ) -> pd.DataFrame: # One row a group: low, high, emitters, then the scores; groups include their low end
     "Score groups of emitters: by density, by emitters in the frame, or by photons."
     table = outcomes(found, truth, **settings)
-    value = _sort_value(table, truth, by, near_nm)
+    value = _sort_value(table, truth, by, near_nm, settings.get("field_nm"))
     edges = _edges(value[table["is_true"].to_numpy()], bins)
     group = np.searchsorted(edges, value, side="right") - 1
     group[value == edges[-1]] = len(edges) - 2  # the last group has both its ends
@@ -280,8 +299,8 @@ def score_curve(
         rows.append({"low": low, "high": high, "emitters": emitters} | {name: getattr(scores, name) for name in names})
     return pd.DataFrame(rows)
 
-def _sort_value(table, truth, by, near_nm):
-    if by == "density": return local_density(table, truth, near_nm)
+def _sort_value(table, truth, by, near_nm, field_nm):
+    if by == "density": return local_density(table, truth, near_nm, field_nm)
     if by == "count": return table["frame"].map(truth["frame"].value_counts()).fillna(0).to_numpy(dtype=float)
     if by != "photons": raise ValueError(f"by must be 'density', 'count' or 'photons', got {by!r}")
     if "photons" not in truth: raise ValueError("the truth has no column photons, so it cannot be sorted by them")

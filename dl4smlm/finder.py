@@ -18,8 +18,8 @@ import torch
 from matplotlib import pyplot as plt
 from scipy.ndimage import gaussian_filter1d
 
-from .checkpoint import random_state, set_random_state
-from .learner import Learner, _generators, add_gradients
+from .checkpoint import loader_generators, random_state, set_random_state
+from .learner import Learner, add_gradients, clip_gradients
 from .parallel import start_engine
 
 # %% ../nbs/11c_finder.ipynb #023eb3ca
@@ -58,6 +58,7 @@ def _sweep(learner, rates):
                                  learner.at_once)
         losses.append(value.item())
         if _exploded(losses): break
+        clip_gradients(model, optimizer, engine, learner.clip)
         prepared.step()
         prepared.zero_grad()
     return losses
@@ -70,7 +71,7 @@ def _exploded(losses):
 @contextmanager
 def _untouched(train) -> Iterator[None]:
     "Put the random numbers back to where they were."
-    random, generators = random_state(), [(generator, generator.get_state()) for generator in _generators(train)]
+    random, generators = random_state(), [(generator, generator.get_state()) for generator in loader_generators(train)]
     try: yield
     finally:
         for generator, state in generators: generator.set_state(state)

@@ -12,9 +12,11 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 from skimage.metrics import structural_similarity
 
+from .core import to_array
+
 # %% ../nbs/10_metrics.ipynb #ed89bb92
 def _pair(image, truth):
-    arrays = [np.asarray(a.detach().cpu() if hasattr(a, "detach") else a, dtype=float) for a in (image, truth)]
+    arrays = [to_array(values).astype(float) for values in (image, truth)]
     if arrays[0].shape != arrays[1].shape:
         raise ValueError(f"the two images differ in shape: {arrays[0].shape} and {arrays[1].shape}")
     for name, array in zip(("image", "truth"), arrays):

@@ -232,7 +232,7 @@ class Microscope:
 
     def __str__(self):
         camera = self.camera
-        def error(name): return f" ± {self.errors[name]:.2g}" if name in self.errors else ""
+        def error(name): return f" ± {float(f'{self.errors[name]:.2g}'):g}" if name in self.errors else ""
         lines = [f"PSF sigma   {self.psf.sigma_nm:.4g}{error('sigma_nm')} nm",
                  f"gain        {camera.electrons_per_count:.3g}{error('electrons_per_count')} electrons per count",
                  f"offset      {camera.offset_counts:.4g}{error('offset_counts')} counts",
@@ -283,13 +283,15 @@ def _microscope(values, camera, errors=None, doubts=()):
     rest = {name: positive[name] for name in ("photons", "photons_std", "background", "density")}
     return Microscope(camera, GaussianPSF(positive["sigma_nm"]), **rest, errors=errors or {}, doubts=tuple(doubts))
 
+def _twin(microscope, shape, seed, border=8):
+    frames, height, width = shape  # the movie is cut from a larger one: light comes in from beyond the field
+    size_px = height + 2*border, width + 2*border
+    movie, _ = simulate(frames, size_px=size_px, seed=seed, **microscope.settings())
+    return torch.tensor(movie[:, border:-border, border:-border].astype(np.float32))
+
 def _correct(seen, values, camera, shape, block, seed, movies=3):
-    found, (frames, height, width) = _microscope(values, camera), shape
-    told, border = _predict(found), 8  # light comes in from beyond the field
-    again = []
-    for k in range(movies):
-        movie, _ = simulate(frames, size_px=(height + 2*border, width + 2*border), seed=seed + k, **found.settings())
-        again.append(_measure(torch.tensor(movie[:, border:-border, border:-border].astype(np.float32)), block)[0])
+    found = _microscope(values, camera)
+    told, again = _predict(found), [_measure(_twin(found, shape, seed + k), block)[0] for k in range(movies)]
     mean = {name: np.mean([one[name] for one in again]) for name in seen}
     return {name: seen[name] + told[name] - mean[name] if name in ("zero", "dark") else seen[name]*told[name]/mean[name]
             for name in seen}
@@ -310,9 +312,12 @@ def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
 def _standard_error(values): return float(np.std(values, ddof=1)/math.sqrt(len(values)))
 
 def _errors(values, parts, seen, read, read_error, movies=3, trust=0.02):
-    "Standard errors: of the fifths of a movie, of its correction, of the read noise, and what no slope is better than."
+    "Standard errors: of the fifths of a movie, of its correction, of the read noise, and what the formulas leave out."
     errors = {name: _standard_error([part[name] for part in parts])*math.sqrt(1 + 1/movies) for name in values}
     for name in ("electrons_per_count", "photons"): errors[name] = math.hypot(errors[name], trust*values[name])
+    spread = values["photons_std"]/max(values["photons"], 1e-9)
+    model = math.hypot(0.03, 0.25*spread/math.hypot(1, spread))  # nobody knows the distribution of the brightness
+    for name in ("photons", "density"): errors[name] = math.hypot(errors[name], model*values[name])
     end = trust*(seen["dark"] - values["offset_counts"])
     errors["offset_counts"] = math.hypot(errors["offset_counts"], read_error/seen["slope"], end)
     errors["background"] = math.hypot(errors["background"], 2*trust*values["background"])
@@ -331,6 +336,10 @@ def _doubts(seen, values, errors, frames, block, camera):
     for name in ("photons", "density", "electrons_per_count", "sigma_nm"):
         share = errors[name]/max(values[name], 1e-9)
         if not share < 0.25: yield f"{name} is uncertain by {share:.0%}" if share < 1 else f"{name} cannot be told"
+    if values["read_noise_e"] == 0 < camera.read_noise_e and camera.em_gain is None:
+        yield "the noise is more lopsided than that of electrons alone: if the camera is an EMCCD, give its em_gain"
+    if not values["photons_std"] < 0.99*values["photons"]:
+        yield "emitters differ too much in brightness to tell how much: photons and density hang on their distribution"
     if errors["offset_counts"] > 2:
         yield (f"offset_counts is uncertain by {errors['offset_counts']:.1f}, and background by "
                f"{errors['background']:.1f} photons: take the offset from a dark movie")
@@ -341,11 +350,12 @@ def _doubts(seen, values, errors, frames, block, camera):
     share = (frames >= camera.max_counts).float().mean().item()
     if share > 1e-5: yield f"{share:.2%} of the pixels are saturated"
 
-def _sample(movie, most_px=5_000_000, side_px=128, runs=5):
+def _sample(movie, most_px=5_000_000, side_px=128, border_px=4, runs=5):
     shape = np.shape(movie) if not hasattr(movie, "shape") else tuple(movie.shape)
     if len(shape) != 3 or shape[0] < 10 or min(shape[1:]) < 24:
         raise ValueError(f"a movie (T, H, W) of at least 10 frames of 24 x 24 pixels is needed, got the shape {shape}")
-    rows, cols = (slice(max(0, (side - side_px)//2), (side + min(side, side_px))//2) for side in shape[1:])
+    kept = [min(max(side - 2*border_px, 24), side_px) for side in shape[1:]]
+    rows, cols = (slice((side - keep)//2, (side - keep)//2 + keep) for side, keep in zip(shape[1:], kept))
     height, width = rows.stop - rows.start, cols.stop - cols.start
     length = min(shape[0]//runs, max(2, most_px//(runs*height*width)))
     if length > 100: length -= length % 100
@@ -388,8 +398,7 @@ def show_match(
 ) -> np.ndarray: # Four axes: a frame of each, histograms, power spectra
     "Draw a movie beside one simulated with the settings that were found."
     real = torch.cat(_sample(movie))
-    again, _ = simulate(len(real), size_px=tuple(real.shape[1:]), seed=seed, **microscope.settings())
-    both = {"the movie": real, "simulated": torch.tensor(again.astype(np.float32))}
+    both = {"the movie": real, "simulated": _twin(microscope, real.shape, seed)}
     _, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
     low, high = np.quantile(real[::5].numpy(), (0.0005, 0.9995))
     edges = np.linspace(low, high, 80)

@@ -14,7 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from tqdm.auto import tqdm
 
-from .camera import Camera, to_photons
+from .camera import Camera, read_out, to_photons
 from .core import check_emitters
 from .psf import GaussianPSF, pixel_share
 
@@ -45,9 +45,10 @@ def _light_matrix(
 
 # %% ../nbs/21c_photons.ipynb #3d0f3e10
 def _variance(light, camera):
+    "Variance of the photons read in each pixel, (T, H, W), from those expected there."
     excess, gain = (2, camera.em_gain) if camera.em_gain else (1, 1)
-    q = camera.quantum_efficiency
-    return excess*(np.maximum(light, 0) + camera.spurious_e/q + 0.01)/q + (camera.read_noise_e/(gain*q))**2
+    q, read_noise = camera.quantum_efficiency, read_out(camera, torch.from_numpy(light))[2]
+    return excess*(np.maximum(light, 0) + camera.spurious_e/q + 0.01)/q + np.square(np.asarray(read_noise)/(gain*q))
 
 def _solve(matrix, last, photons, variance):
     "Weighted least squares, frame by frame: the unknowns, and their variances."
@@ -84,7 +85,7 @@ def measure_photons(
             seen, variance = to_photons(camera, counts).ravel().astype(float), np.ones(counts.size)
             for _ in range(2):
                 answer, square = _solve(matrix, last, seen, variance)
-                variance = _variance(matrix @ answer, camera)
+                variance = _variance((matrix @ answer).reshape(counts.shape), camera).ravel()
             column = np.delete(np.arange(len(answer)), last)  # all but the backgrounds
             photons[part.index], deviation[part.index] = answer[column], np.sqrt(square[column])
             bar.update(len(counts))

@@ -18,7 +18,7 @@ import torch
 from scipy.ndimage import center_of_mass, spline_filter
 from torch import Tensor
 
-from .core import _check_numbers, check_emitters
+from .core import check_emitters
 
 # %% ../nbs/02_psf.ipynb #e5d6284c
 def pixel_share(
@@ -122,7 +122,6 @@ def check_light(
         raise ValueError("the table has no column photons: say how bright each emitter is, or use make_emitters")
     if (emitters["photons"] < 0).any():
         raise ValueError(f"photons must be 0 or more, got {emitters['photons'].min():g}: remove these emitters")
-    if "z_nm" in emitters: _check_numbers(emitters["z_nm"])
     if "sigma_nm" in emitters and (emitters["sigma_nm"] <= 0).any():
         raise ValueError(f"sigma_nm must be greater than 0, got {emitters['sigma_nm'].min():g}: remove these emitters")
 

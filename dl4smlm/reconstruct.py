@@ -29,7 +29,7 @@ from . import __version__
 from .blocks import Blocks, count_light, find_process, fingerprint, keeping, to_emitters, wait_all
 from .core import pick_device
 from .data import Normalise
-from .fuse import fuse
+from .fuse import FusedNet, fuse
 from .localize import measure_brightness, find_peaks, radius_in_pixels
 from .models.contract import EmitterNet
 from .pipeline import Stages, in_parts, is_out_of_memory, read_frames, run_ahead, tuning
@@ -142,7 +142,13 @@ def _fastest(model, precision, compiled):
         if _PRECISIONS[precision] or compiled: raise
         return model  # a network of your own that cannot be traced does its work as it is
 
-def _check(movie, normalise, pixel_nm, floor, fused, precision, compiled):
+def _check(model, movie, normalise, pixel_nm, floor, fused, precision, compiled):
+    kinds = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
+    whole = {torch.float32, *(_PRECISIONS.values() if isinstance(model, FusedNet) else ())}
+    if kinds and not kinds & whole:
+        raise ValueError(f"the weights are {', '.join(map(str, kinds))}: use model.float(), and precision= for speed")
+    if not hasattr(movie, "shape"):
+        raise ValueError(f"a movie is an array (T, H, W), or what open_movie returns, got a {type(movie).__name__}")
     if len(movie.shape) != 3 or 0 in movie.shape:
         raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
     if normalise is None:
@@ -264,7 +270,7 @@ def _go_over(
     light, rows, done = None, [], 0
     try:
         for number, frames, more, found in seen:
-            if gpu: more.record_stream(torch.cuda.current_stream())
+            if gpu: more.record_stream(torch.cuda.current_stream(more.device))
             light, rows, done = _add(light, more), [*rows, found], done + frames
             bar.update(frames)
             if done < min(block, total - number*block): continue
@@ -339,8 +345,9 @@ def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision
     "Put the network to work on a device; return it with what its precision costs, in emitters, if anything."
     if compiled and device.type != "cuda":
         raise ValueError(f"compiled=True is for a GPU with CUDA, and the device here is {device}: leave it out")
-    model = model.to(device).eval()
+    model = model.to(device)
     fast = _fastest(model, precision, compiled) if fused else model
+    if fast.training: fast = copy.deepcopy(fast).eval()  # the network that was passed stays as it is
     scan = Scan(fast, movie, normalise, floor, radius_px, device, sizes or _sizes(fast, movie, device))
     if scan.compiled: _warm_up(scan)
     return scan, None if precision == "float32" else _rounding(model, scan)
@@ -374,7 +381,7 @@ def reconstruct(
 ) -> Reconstruction: # The sum of all densities, and the peaks of each frame
     "Send a movie through a network, a few frames at a time."
     begin, normalise = time.perf_counter(), normalise or model.normalise
-    _check(movie, normalise, pixel_nm, floor, fused, precision, compiled)
+    _check(model, movie, normalise, pixel_nm, floor, fused, precision, compiled)
     pixel_nm = pixel_nm or model.pixel_nm
     if folder: find_process(device)
     device = pick_device(device)

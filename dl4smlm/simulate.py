@@ -6,6 +6,7 @@
 __all__ = ['draw_emitters', 'film', 'Drift', 'move', 'simulate']
 
 # %% ../nbs/05_simulate.ipynb #44fac30b
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -195,9 +196,19 @@ def simulate(
     "Make a movie of blinking molecules, and the table of where they are."
     generator = make_generator(seed, pick_device(device))
     size, field_nm = _check_size(size_px), tuple(n*camera.pixel_nm for n in _check_size(size_px))
-    truth = draw_emitters(frames, density, field_nm, photons, structure, generator, count, blinking, sigma_nm, z_nm)
-    if drift is not None: truth = move(truth, drift.path(frames, generator))
+    path = None if drift is None else drift.path(frames, generator)
+    seen_nm, corner = (field_nm, (0., 0.)) if path is None or structure is not None else _seen(path, field_nm)
+    if count is not None: count = count*(math.prod(seen_nm)/math.prod(field_nm))
+    truth = draw_emitters(frames, density, seen_nm, photons, structure, generator, count, blinking, sigma_nm, z_nm)
+    if path is not None:
+        truth = move(truth.assign(x_nm=truth["x_nm"] + corner[0], y_nm=truth["y_nm"] + corner[1]), path)
     movie = film(truth, frames, size, camera, psf, background, generator, progress=progress)
     if drift is None: return movie, truth
     inside = truth["x_nm"].between(0, field_nm[1], "left") & truth["y_nm"].between(0, field_nm[0], "left")
     return movie, truth[inside].reset_index(drop=True)
+
+def _seen(path, field_nm):
+    "Height and width in nm of the part of the sample that the camera sees at some time, and its corner (x, y)."
+    lowest, highest = path.amin(0), path.amax(0)
+    more = (highest - lowest).tolist()
+    return (field_nm[0] + more[1], field_nm[1] + more[0]), (-highest).tolist()

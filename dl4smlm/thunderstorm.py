@@ -64,10 +64,10 @@ def read_headers(
     if path.is_dir(): raise ValueError(f"{path} is a folder: give the name of a CSV file")
     if not path.exists(): raise ValueError(f"there is no file {path}")
     with open(path, "rb") as file: line = [file.readline(100_000) for _ in range(line + 1)][-1]
-    if not line.strip(): raise ValueError(f"{path} is empty, or its first line is: it needs the names of the columns")
     if b"\0" in line: raise ValueError(f"{path} is not a CSV file: its first line is not text")
     try: text = line.decode("utf-8-sig")
     except UnicodeDecodeError: text = line.decode("latin-1")
+    if not text.strip(): raise ValueError(f"{path} is empty, or its first line is: it needs the names of the columns")
     for mark, name in {";": "semicolons", "\t": "tabs"}.items():
         if mark in text and "," not in text:
             raise ValueError(f"{path} has {name} between its columns: save it with commas, and points in the numbers")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dl4smlm.blinking import Blinking, LogNormal
 from dl4smlm.camera import Camera, emccd_camera, make_camera, scmos_camera
 from dl4smlm.io import open_movie
 from dl4smlm.microscope import match_microscope
@@ -65,6 +66,44 @@ def test_an_offset_is_right_or_in_doubt(offsets, number):
 def test_stated_errors_of_the_offset_are_honest(offsets):
     ratio = np.array([missed/stated for missed, stated, _ in offsets])
     assert 0.2 < np.sqrt(np.mean(ratio**2)) < 1.3 and np.abs(ratio).max() < 3
+
+
+# photons, blinking: nobody tells `match_microscope` which; from all alike to brightness that differs very much
+BRIGHTNESS = {"all alike": (2000., None), "1000 to 3000": ((1000., 3000.), None), "0 to 4000": ((0., 4000.), None),
+              "log-normal 0.5": (LogNormal(2000, 0.5), None), "log-normal 0.7": (LogNormal(2000, 0.7), None),
+              "blinking": (2000., Blinking())}
+
+
+@pytest.fixture(scope="module", params=[0, 8], ids=["whole", "cut out"])
+def brightness(request):
+    "What was missed over what was stated, photons and density, for each of `BRIGHTNESS`."
+    border, rows = request.param, {}
+    for seed, (name, (photons, blinking)) in enumerate(BRIGHTNESS.items()):
+        side = 48 + 2*border
+        movie, truth = simulate(400, 0.5, side, Camera(), photons=photons, blinking=blinking, seed=200 + seed)
+        found = match_microscope(movie[:, border:side - border, border:side - border])
+        true = truth["photons"].mean(), len(truth)/movie.size*100  # 100 pixels in a square micrometre
+        rows[name] = [(getattr(found, what) - value)/found.errors[what]
+                      for what, value in zip(("photons", "density"), true)]
+    return np.array(list(rows.values()))
+
+
+def test_stated_errors_of_photons_and_density_are_honest(brightness):
+    assert np.abs(brightness).max() < 3
+    assert (np.sqrt(np.mean(brightness**2, 0)) < 1.5).all() and np.sqrt(np.mean(brightness**2)) > 0.5
+
+
+def test_the_border_of_a_simulated_movie_costs_no_density():
+    movie, truth = simulate(500, 0.5, 48, photons=2000., seed=7)
+    assert match_microscope(movie).density == pytest.approx(len(truth)/movie.size*100, rel=0.04)
+
+
+def test_a_camera_that_multiplies_is_not_taken_for_one_that_does_not():
+    movie, _ = simulate(200, 0.5, 48, emccd_camera(107), seed=8)
+    right, wrong = (match_microscope(movie, told).doubts for told in (emccd_camera(107), Camera(107)))
+    assert any("em_gain" in doubt for doubt in wrong) and not any("em_gain" in doubt for doubt in right)
+    plain, _ = simulate(200, 0.5, 48, Camera(read_noise_e=0.3), seed=9)
+    assert not any("em_gain" in doubt for doubt in match_microscope(plain).doubts)
 
 
 def test_a_fixed_pattern_of_offsets_does_not_count_as_blinking():

@@ -109,6 +109,12 @@ def test_refused_with_a_reason(text, reason, tmp_path):
     with pytest.raises(ValueError, match=reason): read_localizations(tmp_path/"a.csv")
 
 
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf\n1,2,3\n", b"\x85\n1,2", b"\xa0\n"])
+def test_a_first_line_that_is_blank_once_decoded(data, tmp_path):
+    (tmp_path/"a.csv").write_bytes(data)
+    with pytest.raises(ValueError, match="a.csv is empty, or its first line is"): read_localizations(tmp_path/"a.csv")
+
+
 def test_missing_file_folder_and_existing_output(tmp_path):
     with pytest.raises(ValueError, match="no file"): read_localizations(tmp_path/"none.csv")
     with pytest.raises(ValueError, match="is a folder"): read_localizations(tmp_path)

@@ -207,7 +207,7 @@ def test_the_time_that_remains_is_told_after_a_resume(tmp_path, monkeypatch):
     def fit(last):
         batch = [(ones(1, 1, 8, 8), ones(1, 1, 8, 8))]
         net, loss = nn.Conv2d(1, 1, 1), nn.functional.mse_loss
-        learner = Learner(net, batch, batch, loss, device="cpu", callbacks=[Slow(last)])
+        learner = Learner(net, batch, list(batch), loss, device="cpu", callbacks=[Slow(last)])
         return learner.fit(20, folder=tmp_path, resume=True)
 
     with pytest.raises(SystemExit): fit(19)
