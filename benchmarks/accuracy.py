@@ -30,8 +30,8 @@ from dl4smlm.bound import position_bound
 from dl4smlm.camera import Camera
 from dl4smlm.data import Normalise
 from dl4smlm.psf import GaussianPSF
+from dl4smlm.recipes import EMCCD
 
-EMCCD = Camera(quantum_efficiency=0.9, em_gain=100., electrons_per_count=45., read_noise_e=50.)
 PLAIN = {"density": 1., "photons": 2250., "background": 20., "sigma_nm": 110., "camera": EMCCD}
 CHANGES = {
     **{f"pixels of {nm} nm": {"camera": dataclasses.replace(EMCCD, pixel_nm=float(nm))} for nm in (80, 130, 160)},
@@ -117,7 +117,9 @@ def main():
     parser.add_argument("--seed", type=int, default=1234, help="seed of the movies")
     parser.add_argument("--out", type=Path, help="file for the table")
     arguments = parser.parse_args()
-    models = {name: smlm.load_model(name) for name in arguments.bundles}
+    names = [Path(bundle).name for bundle in arguments.bundles]
+    if len(set(names)) < len(names): parser.error(f"bundles must differ in their last folder, got {', '.join(names)}")
+    models = {name: smlm.load_model(bundle) for name, bundle in zip(names, arguments.bundles)}
     settings = [("none", PLAIN | {"density": density}) for density in arguments.densities]
     if not arguments.only_densities:
         settings += [(name, PLAIN | change | {"density": density})
@@ -127,12 +129,12 @@ def main():
         movie, truth = film(setting, arguments.emitters, arguments.seed)
         camera, psf = setting["camera"], GaussianPSF(setting["sigma_nm"])
         photons = getattr(setting["photons"], "mean", setting["photons"])
-        bound = position_bound(photons, setting["background"], camera, psf).iloc[0]
-        found = {Path(name).name: by_network(model, movie, camera) for name, model in models.items()}
+        bound_nm = position_bound(photons, setting["background"], camera, psf)["rmse_nm"].item()
+        found = {name: by_network(model, movie, camera) for name, model in models.items()}
         if arguments.picasso: found["Picasso"] = by_picasso(arguments.picasso, movie, truth, camera)
         for name, table in found.items():
             row = {"change": change, "density": setting["density"], "method": name, **score(table, truth, camera),
-                   "bound_nm": (bound["x_nm"]**2 + bound["y_nm"]**2)**0.5}
+                   "bound_nm": bound_nm}
             rows.append(row)
             print(f"{change:20s}{row['density']:5g}{name:>14s}  Jaccard {row['jaccard']:.3f}"
                   f"  RMSE {row['rmse_nm']:5.1f} nm (alone {row['rmse_alone_nm']:.1f}, at best {row['bound_nm']:.1f})"

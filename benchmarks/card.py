@@ -87,8 +87,11 @@ def main():
         table = None
         if arguments.accuracy:
             table = pd.read_csv(arguments.accuracy)
-            table[table["method"].isin([name, "Picasso"])].to_csv(folder/"accuracy.csv", index=False)
-            table = table[table["method"] == name]
+            if folder.name not in set(table["method"]):
+                there = ", ".join(table["method"].unique())
+                parser.error(f"{arguments.accuracy} has no row of {folder.name}: it has {there}")
+            table[table["method"].isin([folder.name, "Picasso"])].to_csv(folder/"accuracy.csv", index=False)
+            table = table[table["method"] == folder.name]
         readme = folder/"README.md"
         text = readme.read_text(encoding="utf-8").split(HEAD)[0]
         readme.write_text(text + describe(name, table), encoding="utf-8")

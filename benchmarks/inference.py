@@ -1,6 +1,6 @@
 """How long a network takes for one frame, before and after `fuse`, beside what the machine can do at most.
 
-    python benchmarks/inference.py [--networks deepstorm fidstorm] [--size 64] [--upscale 8] [--threads 2] [--seconds 2]
+    python benchmarks/inference.py [--networks deepstorm fidstorm] [--size 64] [--upscale 8] [--threads 2] [--rounds 20]
     python benchmarks/inference.py --networks fidstorm --blocks 5 --size 256
     python benchmarks/inference.py --device cuda --size 256 [--batch 16] [--out gpu.json]
 
@@ -27,40 +27,10 @@ from pathlib import Path
 
 import torch
 
+from dl4smlm.bench import measure_limits, shortest
 from dl4smlm.fuse import count_work, export_onnx, fuse
 from dl4smlm.models.contract import random_statistics
 from dl4smlm.models.zoo import create_model, list_models
-
-
-def shortest(ways, seconds, clock, rounds=3):
-    "Milliseconds of the shortest run of each way, taken in turns."
-    for run in ways.values(): run()
-    best, end = dict.fromkeys(ways, float("inf")), time.perf_counter() + seconds*len(ways)
-    while rounds > 0 or time.perf_counter() < end:
-        for name, run in ways.items():
-            start = clock()
-            run()
-            best[name] = min(best[name], 1000*(clock() - start))
-        rounds -= 1
-    return best
-
-
-def measured_peaks(dtype, device, synchronize, clock):
-    "Billions of multiply-adds per second of a large matrix product, and of a large 3 x 3 convolution."
-    side, frames = (8192, 32) if device.type == "cuda" else (1536, 1)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    image, kernel = (torch.randn(shape, device=device).to(dtype).contiguous(memory_format=torch.channels_last)
-                     for shape in [(frames, 512, 64, 64), (512, 512, 3, 3)])
-
-    def product():
-        a @ b
-        synchronize()
-
-    def convolution():
-        torch.nn.functional.conv2d(image, kernel, padding=1)
-        synchronize()
-    took = shortest({"product": product, "convolution": convolution}, 1, clock, rounds=5)
-    return side**3/took["product"]/1e6, kernel.numel()*frames*64**2/took["convolution"]/1e6
 
 
 def onnx_run(model, x, threads, folder):
@@ -136,7 +106,7 @@ def arguments():
     parser.add_argument("--blocks", type=int, help="blocks of FID-STORM, 10 if not given")
     parser.add_argument("--batch", type=int, default=1, help="frames at a time")
     parser.add_argument("--threads", type=int, default=2, help="threads")
-    parser.add_argument("--seconds", type=float, default=2, help="seconds for each way to compute")
+    parser.add_argument("--rounds", type=int, default=20, help="how often each way has its turn")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, help="file for the table, .json")
     parser.add_argument("--cpu-time", action="store_true", help="measure the processor's time on one thread")
@@ -150,15 +120,11 @@ def main():
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     device = torch.device(asked.device)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    peaks = {name: measured_peaks(dtype, device, synchronize, clock)
-             for name, dtype in [("fused", torch.float32), ("bfloat16", torch.bfloat16)]}
+    limits = measure_limits(device, clock=clock)
+    peaks = {"fused": limits["float32"], "bfloat16": limits["bfloat16"]}
     print(f"{platform.machine()}, torch {torch.__version__}, {threads} thread(s) on {device}, "
           f"{asked.batch} frame(s) of {asked.size} x {asked.size} at x{asked.upscale}")
-    for kind, which in [("matrix product", 0), ("3 x 3 convolution", 1)]:
-        print(f"{kind}: at most float32 {peaks['fused'][which]:.1f}, bfloat16 {peaks['bfloat16'][which]:.1f} "
-              "billion multiply-adds per second")
-    peaks = {name: max(both) for name, both in peaks.items()}
+    print(f"at most float32 {peaks['fused']:.1f}, bfloat16 {peaks['bfloat16']:.1f} billion multiply-adds per second")
     last = "onnxruntime" if device.type == "cpu" else "compiled"
     print(f"{'network':12s}{'eager':>9s}{'fused':>17s}{'bfloat16':>17s}{last:>17s}{'work':>15s}{'of the peak':>14s}"
           f"{'error':>9s}" + (f"{'frames/s':>12s}" if device.type == "cuda" else ""))
@@ -170,7 +136,8 @@ def main():
             x = torch.randn(asked.batch, 1, asked.size, asked.size, device=device)
             work = count_work(model, asked.size)/1e9, count_work(fuse(model), asked.size)/1e9
             ways, fastest, remark = ways_of(model, x, threads, folder)
-            took = shortest(ways, asked.seconds, clock)
+            shortest(ways, 1)  # the first time is slow
+            took = {way: 1000*seconds for way, seconds in shortest(ways, asked.rounds, clock).items()}
             measured = name, took, work, peaks, worst_error(fastest(x), model(x)), asked.batch
             rows.append(row(*measured))
             print(line(*measured), flush=True)
@@ -181,8 +148,8 @@ def main():
         frames = f"{asked.batch} at once, {asked.size} x {asked.size}, upscale {asked.upscale}"
         where = torch.cuda.get_device_name() if device.type == "cuda" else f"{platform.machine()}, {threads} thread(s)"
         about = {"device": where, "torch": torch.__version__, "frames": frames}
-        limits = {"float32": round(peaks["fused"]), "bfloat16": round(peaks["bfloat16"])}
-        keep(asked.out, about | {"peaks": limits, "inference": rows})
+        keep(asked.out, about | {"peaks": {name: round(limits[name]) for name in ("float32", "bfloat16")},
+                                 "inference": rows})
 
 
 if __name__ == "__main__": main()

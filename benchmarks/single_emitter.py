@@ -37,6 +37,15 @@ def measure(model, movie, truth, arguments):
     return len(pairs)/len(truth), places[0] - places[1], found.iloc[pairs[:, 0]], density.pixel_nm
 
 
+def describe_bias(found, fine_nm, pixel_nm):
+    "How far positions are pulled, in nm, or why it cannot be told."
+    try: fine, coarse = (smlm.grid_bias(found, pixel) for pixel in (fine_nm, pixel_nm))
+    except ValueError as error: return f"   {error}"
+    line = "".join(f"{bias.bias_nm[0]:{width}.2f}{bias.bias_nm[1]:8.2f}" for bias, width in ((fine, 10), (coarse, 8)))
+    chi = fine.chi_square/(fine.counts.shape[1] - 1)
+    return line + f"{chi[0]:8.2f}{chi[1]:6.2f}"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", help="a model bundle: the folder that `dl4smlm train` made")
@@ -59,11 +68,7 @@ def main():
         limit, rmse = np.hypot(bound["x_nm"], bound["y_nm"])/np.sqrt(2), np.sqrt((error**2).mean(0))
         ratio = np.sqrt((rmse**2).mean())/limit
         line = f"{photons:8g}{share:8.3f}{rmse[0]:8.2f}{rmse[1]:8.2f}{limit:7.2f}{ratio:7.2f}"
-        fine, coarse = (smlm.grid_bias(found, pixel) for pixel in (fine_nm, camera.pixel_nm))
-        for bias, width in ((fine, 10), (coarse, 8)):
-            line += f"{bias.bias_nm[0]:{width}.2f}{bias.bias_nm[1]:8.2f}"
-        chi = fine.chi_square/(fine.counts.shape[1] - 1)
-        print(line + f"{chi[0]:8.2f}{chi[1]:6.2f}", flush=True)
+        print(line + describe_bias(found, fine_nm, camera.pixel_nm), flush=True)
 
 
 if __name__ == "__main__": main()

@@ -100,7 +100,8 @@ def main():
     threads, clock = (1, time.process_time) if options.cpu_time else (options.threads, time.perf_counter)
     torch.set_num_threads(threads)
     source = LiveSimulation(Camera(pixel_nm=100), upscale=options.upscale, size_px=options.size, density=1.,
-                            batch_size=options.batch, batches=options.steps, device=options.device)
+                            batch_size=options.batch, batches=options.steps, block=min(8, options.batch),
+                            device=options.device)
     print(f"{platform.machine()}, torch {torch.__version__}, {threads} thread(s) on {options.device}, {options.batch} "
           f"patches of {options.size} x {options.size} at x{options.upscale}; patches per second\n")
     print(f"{'network':12s}{'plain':>8s}{'Learner':>16s}{'bfloat16':>16s}{'waiting':>10s}{'simulating':>12s}")

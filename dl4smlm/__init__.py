@@ -37,7 +37,7 @@ _MODULES = {
     "bound": "emitter_bounds position_bound",
     "resolution": "assess decorrelation error_map frc ring_correlation show_quality",
     "drift": "correct_drift find_drift show_drift",
-    "evaluate": "challenge evaluate match outcomes score_curve test_model",
+    "evaluate": "challenge evaluate local_density match outcomes score_curve test_model",
     "merge": "merge_localizations",
     "fuse": "export_onnx fuse",
     "blocks": "find_process",

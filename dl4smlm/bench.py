@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,7 @@ def measure_limits(
 ) -> dict[str, float]: # Billion multiply-adds a second in float32 and in bfloat16, and GB/s to memory and back
     "Measure how fast a device can multiply and add, and copy memory."
     gpu, limits = torch.device(device).type == "cuda", {}
-    wait, side = torch.cuda.synchronize if gpu else lambda: None, side or (8192 if gpu else 1024)
+    wait, side = partial(torch.cuda.synchronize, device) if gpu else lambda: None, side or (8192 if gpu else 1024)
     large = torch.ones(2**28 if gpu else 2**25, device=device)
     copy = torch.empty_like(large)
     for name in ("float32", "bfloat16"):
@@ -132,7 +133,7 @@ def _bare(fast, path, device):
     def run():
         with torch.inference_mode(), tuning(x.is_cuda):
             for part in x.split(batch): fast(part)
-        if x.is_cuda: torch.cuda.synchronize()
+        if x.is_cuda: torch.cuda.synchronize(x.device)
     return run
 
 def _whole(model, precision, path, device, accounts):

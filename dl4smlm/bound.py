@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
-from .camera import Camera, read_out
+from .camera import Camera, find_pixel_readout
 from .core import check_emitters, make_emitters
 from .psf import GaussianPSF, pixel_share
 
@@ -68,7 +68,7 @@ def pixel_information(
     electrons = np.maximum(electrons, 1e-9)
     if not camera.em_gain and not camera.read_noise_e and camera.maps is None:
         return camera.quantum_efficiency**2/electrons
-    _, electrons_per_count, read_noise = read_out(camera, torch.from_numpy(photons))
+    _, electrons_per_count, read_noise = find_pixel_readout(camera, torch.from_numpy(photons))
     noise_e = np.hypot(*(np.asarray(part) for part in (read_noise, electrons_per_count/12**0.5)))
     simple = 1/((2 if camera.em_gain else 1)*electrons + np.square(noise_e/(camera.em_gain or 1)))
     return camera.quantum_efficiency**2*simple*_exact_over_simple(electrons, noise_e, camera.em_gain)

@@ -28,7 +28,7 @@ from .calibrate import pick_threshold
 from .camera import Camera
 from .core import pick_device, set_seed
 from .data import rasterise
-from .evaluate import local_density, outcomes, score_curve
+from .evaluate import local_density, outcomes, score_curve, share_of_all
 from .fuse import fuse
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
@@ -63,7 +63,7 @@ def judge(
     device:str="auto", # Where to compute
 ) -> Verdict: # What every score is made of
     "Let a network work on a movie, and compare with the truth."
-    net, edges = fuse(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
+    net, edges = _fastest(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
     parts, tables, images, seconds, true = [], [], [], [], []
     for start, stop in zip(edges[:-1], edges[1:]):
         seen = reconstruct(net, movie[start:stop], device=device, fused=False, progress=False)
@@ -80,6 +80,10 @@ def judge(
     found = pd.concat(tables, ignore_index=True)
     return Verdict(np.array(parts), np.stack(images), np.stack(true), found, 1000*min(seconds), memory, parameters)
 
+def _fastest(model):
+    try: return fuse(model)
+    except ValueError: return model  # a network of your own that cannot be traced does its work as it is
+
 def _count(table):
     pair, error = table["is_true"] & table["is_found"], (table[["dx_nm", "dy_nm"]]**2).sum(axis=1)
     return pair.sum(), (~table["is_true"]).sum(), (~table["is_found"]).sum(), error[pair].sum()
@@ -95,10 +99,10 @@ def score_groups(
 ) -> dict[str, float]: # The scores named in `SCORES`; efficiency and nmse in per cent
     "Compute all scores, each group with its weight."
     hit, false, missed, square = weights @ verdict.counts
-    jaccard, rmse = hit/max(hit + false + missed, 1), np.sqrt(square/hit) if hit else np.nan
+    jaccard, rmse = share_of_all(hit, false + missed), np.sqrt(square/hit) if hit else np.nan
     image, true = (np.tensordot(weights, part, 1) for part in (verdict.images, verdict.truth))
     pictures = (nmse(image, true), ssim(image, true)) if true.any() else (np.nan, np.nan)
-    values = (jaccard, hit/max(hit + false, 1), hit/max(hit + missed, 1), rmse,
+    values = (jaccard, share_of_all(hit, false), share_of_all(hit, missed), rmse,
               100 - np.hypot(100*(1 - jaccard), rmse), *pictures)
     return dict(zip(SCORES, map(float, values)))
 
@@ -144,12 +148,20 @@ def _name_all(models):
     "Turn what was given into labels and the arguments that make a network."
     if isinstance(models, str | EmitterNet): models = [models]
     if not isinstance(models, Mapping):
+        _check_recipes(models := list(models))
         models = [(model if isinstance(model, str) else model.config["name"], model) for model in models]
         twice = {label for label, _ in models if [name for name, _ in models].count(label) > 1}
         if twice: raise ValueError(f"{', '.join(sorted(twice))} enters more than once: give a mapping from labels of "
                                    "your own to networks")
         models = dict(models)
+    _check_recipes(models.values())
     return {label: model if isinstance(model, str) else model.config for label, model in models.items()}
+
+def _check_recipes(models):
+    for model in models:
+        if not isinstance(model, str) and getattr(model, "config", None) is None: raise ValueError(
+            f"{type(model).__name__} was not made by create_model, so it cannot be made anew for each seed: train "
+            "it, and let it enter by trained={\"its label\": network}")
 
 def _make(recipe, upscale, seed):
     set_seed(seed)
@@ -294,7 +306,8 @@ def _load_all(trained):
     return {label: entry if isinstance(entry, EmitterNet) else from_pretrained(entry)
             for label, entry in (trained or {}).items()}
 
-def _pixel(source): return getattr(source, "pixel_nm", None) or getattr(source.dataset, "pixel_nm", None)
+def _pixel(source):
+    return getattr(source, "pixel_nm", None) or getattr(getattr(source, "dataset", None), "pixel_nm", None)
 
 def _check_alike(models, train):
     "Refuse networks whose pictures cannot be compared."
@@ -343,7 +356,8 @@ def show_scores(
     of_light = score if score in ("recall", "rmse_nm") else "recall"  # nobody knows the photons of an invention
     for k, (name, verdict) in enumerate(contest.verdicts.items()):
         for ax, by, what in zip(axes, ("density", "photons"), (score, of_light)):
-            curve = score_curve(verdict.found, contest.truth, by, _edges(contest.truth) if by == "density" else 6)
+            bins = _edges(_crowd(contest)) if by == "density" else 6
+            curve = score_curve(verdict.found, contest.truth, by, bins, field_nm=_field(contest))
             ax.plot((curve["low"] + curve["high"])/2, curve[what], marker=".", color=f"C{k}", label=name)
         row = contest.table.loc[name]
         error = [[row[score] - row[f"{score}_low"]], [row[f"{score}_high"] - row[score]]]
@@ -367,15 +381,21 @@ def _log_time(ax, times):
     ax.xaxis.set_minor_locator(NullLocator())
 
 # %% ../nbs/25b_compare.ipynb #a3c3c47d
-def _crowd(truth, near_nm=500.): return local_density(truth.assign(is_true=True), truth, near_nm)
+def _field(contest):
+    "Height and width of the test movie in nm; None if no network knows its pixel."
+    pixel_nm = next(iter(contest.models.values())).pixel_nm
+    return pixel_nm and tuple(side*pixel_nm for side in contest.movie.shape[1:])
 
-def _edges(truth, near_nm=500.):
+def _crowd(contest):
+    return local_density(contest.truth.assign(is_true=True), contest.truth, field_nm=_field(contest))
+
+def _edges(crowd, near_nm=500.):
     area = np.pi*(near_nm/1000)**2
-    most = round(_crowd(truth, near_nm).max()*area)
+    most = int(np.ceil(crowd.max()*area))
     return np.arange(0, most + 2, max(1, round(most/7)))/area - 0.5/area
 
 def _draw_bound(axes, contest):
-    for ax, value in zip(axes, (_crowd(contest.truth), contest.truth["photons"].to_numpy())):
+    for ax, value in zip(axes, (_crowd(contest), contest.truth["photons"].to_numpy())):
         middle = ax.lines[0].get_xdata()  # of the groups
         group = np.abs(value[:, None] - middle).argmin(1)
         size, square = (np.bincount(group, part, len(middle)) for part in (None, contest.bound_nm**2))
@@ -397,7 +417,7 @@ def lone_bounds(
 
 # %% ../nbs/25b_compare.ipynb #ff1a3340
 def map_scores(
-    models:Mapping[str, EmitterNet], # Trained networks by label
+    models:Mapping[str, EmitterNet], # Trained networks by label, each with a `normalise` for this camera
     densities:Iterable[float]=(0.5, 1., 2., 4., 8.), # Emitters per µm² and frame
     photons:Iterable[float]=(500., 1000., 2000., 4000.), # Photons of every emitter
     frames:int=40, # Frames of each movie

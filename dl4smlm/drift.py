@@ -43,8 +43,8 @@ def _join(pairs, shifts):
     steps, rows = np.zeros((len(pairs), pairs.max() + 1)), np.arange(len(pairs))
     steps[rows, pairs[:, 1]], steps[rows, pairs[:, 0]] = 1, -1
     steps = steps[:, 1:]  # the first piece stays where it is
-    fits = [least_squares(lambda place: steps @ place - along, np.zeros(steps.shape[1]), lambda place: steps,
-                          loss="soft_l1", f_scale=5.) for along in shifts.T]
+    fits = [least_squares(lambda place, along: steps @ place - along, np.zeros(steps.shape[1]), lambda *_: steps,
+                          loss="soft_l1", f_scale=5., args=(along,)) for along in shifts.T]
     return np.stack([np.r_[0, fit.x] for fit in fits], 1), np.median([np.abs(fit.fun) for fit in fits])
 
 # %% ../nbs/22d_drift.ipynb #374377d9

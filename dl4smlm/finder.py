@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from scipy.ndimage import gaussian_filter1d
 
 from .checkpoint import loader_generators, random_state, set_random_state
-from .learner import Learner, add_gradients, clip_gradients
+from .learner import Learner, add_gradients, limit_gradients
 from .parallel import start_engine
 
 # %% ../nbs/11c_finder.ipynb #023eb3ca
@@ -58,7 +58,7 @@ def _sweep(learner, rates):
                                  learner.at_once)
         losses.append(value.item())
         if _exploded(losses): break
-        clip_gradients(model, optimizer, engine, learner.clip)
+        limit_gradients(model, optimizer, engine, learner.clip)
         prepared.step()
         prepared.zero_grad()
     return losses

@@ -220,7 +220,7 @@ class Microscope:
     photons:float # Photons of an emitter in one frame, on average
     photons_std:float # Their standard deviation from emitter to emitter
     background:float # Photons per pixel and frame between the emitters
-    density:float # Emitters per µm² and frame, on average over the field
+    density:float # Emitters per µm² and frame, on average over the middle of the field, without its border
     errors:dict[str, float] # Standard error of each number by name: sigma_nm, electrons_per_count, photons, ...
     doubts:tuple[str, ...] # What the movie cannot tell, in words; empty if all is well
 
@@ -354,7 +354,7 @@ def _sample(movie, most_px=5_000_000, side_px=128, border_px=4, runs=5):
     shape = np.shape(movie) if not hasattr(movie, "shape") else tuple(movie.shape)
     if len(shape) != 3 or shape[0] < 10 or min(shape[1:]) < 24:
         raise ValueError(f"a movie (T, H, W) of at least 10 frames of 24 x 24 pixels is needed, got the shape {shape}")
-    kept = [min(max(side - 2*border_px, 24), side_px) for side in shape[1:]]
+    kept = [min(max(side - 2*border_px, min(side, 32)), side_px) for side in shape[1:]]
     rows, cols = (slice((side - keep)//2, (side - keep)//2 + keep) for side, keep in zip(shape[1:], kept))
     height, width = rows.stop - rows.start, cols.stop - cols.start
     length = min(shape[0]//runs, max(2, most_px//(runs*height*width)))

@@ -14,7 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from tqdm.auto import tqdm
 
-from .camera import Camera, read_out, to_photons
+from .camera import Camera, find_pixel_readout, to_photons
 from .core import check_emitters
 from .psf import GaussianPSF, pixel_share
 
@@ -47,7 +47,7 @@ def _light_matrix(
 def _variance(light, camera):
     "Variance of the photons read in each pixel, (T, H, W), from those expected there."
     excess, gain = (2, camera.em_gain) if camera.em_gain else (1, 1)
-    q, read_noise = camera.quantum_efficiency, read_out(camera, torch.from_numpy(light))[2]
+    q, read_noise = camera.quantum_efficiency, find_pixel_readout(camera, torch.from_numpy(light))[2]
     return excess*(np.maximum(light, 0) + camera.spurious_e/q + 0.01)/q + np.square(np.asarray(read_noise)/(gain*q))
 
 def _solve(matrix, last, photons, variance):

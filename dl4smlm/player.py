@@ -46,7 +46,7 @@ def show_colour_maps(
 # %% ../nbs/25d_player.ipynb #78a65afd
 def contact_sheet(
     movie, # Counts (T, H, W): an array, or a movie opened from a file
-    frames:Iterable[int]=range(8), # Which frames, counted from 0
+    frames:Iterable[int]|None=None, # Which frames, counted from 0; None for the first 8 at most
     found:pd.DataFrame|None=None, # Localizations, drawn as crosses
     truth:pd.DataFrame|None=None, # Emitters, drawn as circles
     pixel_nm:float|None=None, # Size of a camera pixel in nm, for the marks and a scale bar
@@ -54,7 +54,7 @@ def contact_sheet(
     size:float=1.7, # Width of a frame in inches
 ) -> np.ndarray: # The axes, one for each frame
     "Show some frames of a movie side by side on one scale."
-    images, numbers, pixel_nm = _read(movie, frames, pixel_nm, found, truth)
+    images, numbers, pixel_nm = _read(movie, frames, 8, pixel_nm, found, truth)
     axes = show_images(list(images), [f"frame {k}" for k in numbers], vmax=np.percentile(images, 99.8),
                        vmin=np.percentile(images, 1), columns=min(columns, len(images)), size=size)
     for ax, number in zip(axes, numbers):
@@ -63,8 +63,9 @@ def contact_sheet(
     if pixel_nm: scale_bar(axes[0], pixel_nm)
     return axes
 
-def _read(movie, frames, pixel_nm, *tables):
-    numbers, total = [int(k) for k in frames], len(movie)
+def _read(movie, frames, most, pixel_nm, *tables):
+    total = len(movie)
+    numbers = [int(k) for k in (range(min(most, total)) if frames is None else frames)]
     wrong = [k for k in numbers if not 0 <= k < total]
     if wrong or not numbers:
         raise ValueError(f"frames must be numbers from 0 to {total - 1}, at least one, got {(wrong or numbers)[:3]}")
@@ -78,7 +79,7 @@ class MoviePlayer:
     "A movie on a web page, with a slider and a button; a notebook shows it by itself, with or without a kernel."
     def __init__(self,
         movie, # Counts (T, H, W): an array, or a movie opened from a file
-        frames:Iterable[int]=range(32), # Which frames, counted from 0; each costs a few kilobytes
+        frames:Iterable[int]|None=None, # Which frames, from 0, a few kilobytes each; None for the first 32 at most
         found:pd.DataFrame|None=None, # Localizations, drawn as crosses
         truth:pd.DataFrame|None=None, # Emitters, drawn as circles
         pixel_nm:float|None=None, # Size of a camera pixel in nm, for the marks and a scale bar
@@ -86,7 +87,7 @@ class MoviePlayer:
         width_px:int=360, # Width on the screen in pixels
         cmap:str="inferno", # Colour map of matplotlib
     ):
-        images, self.numbers, self.pixel_nm = _read(movie, frames, pixel_nm, found, truth)
+        images, self.numbers, self.pixel_nm = _read(movie, frames, 32, pixel_nm, found, truth)
         if images.size > 2**21:
             raise ValueError(f"{len(images)} frames of {images.shape[1]} x {images.shape[2]} pixels are too much for a "
                              "page: choose fewer frames, or cut a window out of the movie")

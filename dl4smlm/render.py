@@ -33,7 +33,7 @@ def _spots(table, sigma_px, weight, shape, pixel_nm):
 # %% ../nbs/21b_render.ipynb #0e6a4da3
 def render(
     table:pd.DataFrame, # Localizations: x_nm, y_nm, and uncertainty_nm unless `sigma_nm` is given
-    field_nm:tuple[float, float]|None=None, # Height and width of the picture in nm; None for what holds all molecules
+    field_nm:tuple[float, float]|None=None, # Height and width of the picture, nm; None for from 0 to the last molecule
     pixel_nm:float=10., # Size of a pixel of the picture in nm
     sigma_nm:float|None=None, # Standard deviation of every spot in nm; 0 for a histogram, None for the uncertainty
     weight=1., # What each molecule adds to the picture: one number, or one for each
@@ -51,16 +51,17 @@ def render(
 
 def _shape(table, field_nm, pixel_nm):
     if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    if field_nm and not all(0 < side < np.inf for side in field_nm):
-        raise ValueError(f"field_nm, height and width of the picture, must be greater than 0, got {field_nm}")
-    shape = tuple(max(1, int(np.ceil(side/pixel_nm))) for side in field_nm or _field(table))
+    if field_nm is None: field_nm = _field(table)
+    elif np.shape(field_nm) != (2,) or not all(0 < side < np.inf for side in field_nm):
+        raise ValueError(f"field_nm must be height and width of the picture in nm, both greater than 0, got {field_nm}")
+    shape = tuple(max(1, int(np.ceil(side/pixel_nm))) for side in field_nm)
     if shape[0]*shape[1] > 2**30:
         raise ValueError(f"a picture of {shape[0]} x {shape[1]} pixels is too large: choose larger pixels than "
                          f"{pixel_nm:g} nm, or a smaller field_nm")
     return shape
 
 def _field(*tables):
-    "The smallest height and width in nm that hold every molecule."
+    "The smallest height and width in nm that reach from 0 to the last molecule."
     return [max(np.nextafter(table[name].max(), np.inf) if len(table) else 0. for table in tables)
             for name in ("y_nm", "x_nm")]
 
@@ -68,7 +69,7 @@ def _field(*tables):
 def render_colour(
     table:pd.DataFrame, # Localizations
     column:str="frame", # Column that becomes colour
-    field_nm:tuple[float, float]|None=None, # Height and width of the picture in nm; None for what holds all molecules
+    field_nm:tuple[float, float]|None=None, # Height and width of the picture, nm; None for from 0 to the last molecule
     pixel_nm:float=10., # Size of a pixel in nm
     sigma_nm:float|None=None, # Width of the spots in nm; None for the uncertainty of each, 0 for a histogram
     limits:tuple[float, float]|None=None, # Values at the two ends of the colours; None for the least and the greatest
@@ -90,7 +91,7 @@ def _colour_scale(values, limits):
 # %% ../nbs/21b_render.ipynb #a2af5c1e
 def show_localizations(
     table:pd.DataFrame, # Localizations
-    field_nm:tuple[float, float]|None=None, # Height and width of the picture in nm; None for what holds all molecules
+    field_nm:tuple[float, float]|None=None, # Height and width of the picture, nm; None for from 0 to the last molecule
     pixel_nm:float=10., # Size of a pixel in nm
     sigma_nm:float|None=None, # Width of the spots in nm; None for the uncertainty of each, 0 for a histogram
     colour:str|None=None, # Column that becomes colour, such as "frame"; None for brightness alone
@@ -112,14 +113,15 @@ def show_localizations(
 def show_overlay(
     found:pd.DataFrame, # One table, drawn in magenta
     other:pd.DataFrame, # Another, the truth for instance, drawn in green
-    field_nm:tuple[float, float]|None=None, # Height and width of the picture in nm; None for what holds all molecules
+    field_nm:tuple[float, float]|None=None, # Height and width of the picture, nm; None for from 0 to the last molecule
     pixel_nm:float=10., # Size of a pixel in nm
     sigma_nm:float=15., # Width of the spots in nm
     ax=None, # Axes to draw on; None for a new figure
     size:float=4., # Width of a new figure in inches
 ): # The axes, in pixels of the picture
     "Lay two lists over each other: white where they agree, magenta or green where one stands alone."
-    magenta, green = (render(table, field_nm or _field(found, other), pixel_nm, sigma_nm) for table in (found, other))
+    if field_nm is None: field_nm = _field(found, other)
+    magenta, green = (render(table, field_nm, pixel_nm, sigma_nm) for table in (found, other))
     magenta, green = (np.clip(image/white_level(image), 0, 1) for image in (magenta, green))
     if ax is None: _, ax = plt.subplots(figsize=(size, size*green.shape[0]/green.shape[1]), layout="constrained")
     ax.imshow(np.stack([magenta, green, magenta], -1))
@@ -136,10 +138,12 @@ def save_picture(
     "Save a rendering as a PNG with a scale bar, the brightness of numbers chosen as in `show_localizations`."
     height, width = image.shape[:2]
     dots = max(1, round(480/width))
-    figure = plt.figure(figsize=(width*dots/100, height*dots/100), dpi=100)
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.imshow(image, cmap="inferno", vmin=0, vmax=white_level(image), interpolation="nearest")
-    ax.set_axis_off()
-    scale_bar(ax, pixel_nm)
-    with new_file(path, overwrite) as part: figure.savefig(part, dpi=100)
-    plt.close(figure)
+    with new_file(path, overwrite) as part:
+        figure = plt.figure(figsize=(width*dots/100, height*dots/100), dpi=100)
+        try:
+            ax = figure.add_axes((0, 0, 1, 1))
+            ax.imshow(image, cmap="inferno", vmin=0, vmax=white_level(image), interpolation="nearest")
+            ax.set_axis_off()
+            scale_bar(ax, pixel_nm)
+            figure.savefig(part, dpi=100)
+        finally: plt.close(figure)

@@ -111,6 +111,8 @@ def frc(
     if shape[0]*shape[1] > 2**27:
         raise ValueError(f"pixels of {pixel_nm:g} nm make images of {shape[0]} x {shape[1]}: pass a larger pixel_nm")
     frames = found["frame"].to_numpy() - found["frame"].min()
+    if not frames.any():
+        raise ValueError(f"all localizations are of frame {found['frame'].min()}, so there is no second half")
     block = frames*blocks//(frames.max() + 1)
     first = np.isin(block, np.random.default_rng(seed).permutation(np.unique(block))[::2])
     moved = found[["x_nm", "y_nm"]] - corner
@@ -198,6 +200,8 @@ def error_map(
     if ratio < 1 or image.shape != tuple(ratio*side for side in widefield.shape):
         raise ValueError(f"a reconstruction {image.shape} does not fit a widefield image {widefield.shape}: it must be "
                          "a whole number of times finer, the same along both axes")
+    if not (np.isfinite(image).all() and np.isfinite(widefield).all()):
+        raise ValueError("the reconstruction or the widefield image has values that are NaN or infinite")
     if np.ptp(image) == 0 or np.ptp(widefield) == 0:
         raise ValueError("an image that is the same everywhere can be neither explained nor explain anything")
     def blurred(blur_px):

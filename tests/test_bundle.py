@@ -28,6 +28,7 @@ from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, pa
 from dl4smlm.calibrate import fit_calibration, grid_bias
 from dl4smlm.core import make_emitters
 from dl4smlm.data import Normalise
+from dl4smlm.fuse import fuse
 from dl4smlm.localize import add_uncertainty
 from dl4smlm.models.contract import random_statistics
 from dl4smlm.models.zoo import create_model, list_models
@@ -105,6 +106,12 @@ def test_weights_of_any_precision_are_stored_in_single(dtype, tmp_path):
     assert {p.dtype for p in from_pretrained(tmp_path / "bundle").parameters()} == {torch.float32}
 
 
+@pytest.mark.parametrize("name", list_models())
+def test_fused_networks_are_not_saved(name, tmp_path):
+    with pytest.raises(ValueError, match="fuse after loading"): save_pretrained(fuse(make(name)), tmp_path / "fused")
+    assert not list(tmp_path.iterdir())
+
+
 # the card
 
 @often
@@ -160,7 +167,7 @@ def test_a_card_of_many_megabytes(copy):
     ({"name": "ustorm", "upscale": 16, "widths": [4096] * 4}, "more weights than"),
     ({"name": "deepstorm", "upscale": 4, "bottleneck": 10**7}, "more weights than"),
     ({"name": "../../os", "upscale": 4}, "no network called"),
-    ({"name": "fidstorm", "upscale": True}, "cannot be built"),
+    ({"name": "fidstorm", "upscale": True}, "network is"),
     ({"name": "fidstorm", "upscale": 4, "model": "x"}, "does not take model"),
     ({"name": "fidstorm", "upscale": 4, "blocks": {"a": 1}}, "is not the card"),
     ({"name": "fidstorm", "upscale": 8, "blocks": 2, "width": 8}, "does not fit"),
@@ -175,6 +182,7 @@ def test_networks_that_the_weights_do_not_fit(network, words, copy): refused(cop
     ("pixel_nm", 0), ("pixel_nm", True), ("pixel_nm", "100"), ("pixel_nm", 10**400), ("threshold", "low"),
     ("threshold", 0), ("threshold", -1), ("calibration", 3), ("calibration", {}), ("calibration", {"grid": {}}),
     ("calibration", {"probability": [[0], [1]], "spread": [[0], ["a"]], "correction": [[0], [1]]}),
+    ("network", {"name": "fidstorm", "upscale": 0}), ("network", {"name": "fidstorm", "upscale": True}),
     ("scores", [1]), ("notes", None), ("versions", 3), ("sha256", None)])
 def test_wrong_entries_are_named(entry, value, copy): refused(copy({entry: value}), entry)
 

@@ -67,7 +67,7 @@ def test_the_command_calibrates_a_network(tmp_path):
     movie, truth = smlm.simulate(200, 1, 24, camera, photons=3000., seed=0)
     train, valid = smlm.make_loaders(movie, truth, camera, upscale=2)
     model = smlm.create_model("fidstorm", upscale=2, blocks=2, width=16)
-    smlm.Learner(model, train, valid, smlm.L1L2Loss(), lr=5e-3).fit(12, progress=False)
+    smlm.Learner(model, train, valid, smlm.L1L2Loss(), lr=3e-3).fit(12, progress=False)
     smlm.save_model(model, tmp_path/"plain", seed=7)
     smlm.save_movie(tmp_path/"movie.tif", movie, 100)
     smlm.save_localizations(truth, tmp_path/"truth.csv")
@@ -135,3 +135,18 @@ def test_the_command_learns_nothing_from_the_last_quarter(tmp_path):
     *seen, _ = learned("seen", 89)  # one frame earlier, and it was learned from
     assert unseen == whole and seen[1] != whole[1]
     assert drawn_elsewhere != drawn  # the picture is of the last quarter
+
+
+def test_a_failed_attempt_leaves_the_network_as_it_was():
+    model = smlm.create_model("fidstorm", upscale=2, blocks=1, width=4)
+    model.normalise, model.pixel_nm, model.threshold = Normalise(100, 100), 100., 0.37
+    model.calibration = before = smlm.fit_calibration(*made_up(5000, 0))
+    with torch.no_grad():
+        for weights in model.parameters(): weights.abs_()
+    movie = np.full((3, 16, 16), 100, np.uint16)
+    movie[:, 8, 8] = 60_000
+    far = smlm.make_emitters([0, 1, 2], 1e6, 1e6)
+    for score in ("efficiency", "jaccard"):
+        with pytest.raises(ValueError, match="to this movie"): smlm.pick_threshold(model, movie, far, score=score)
+    with pytest.raises(ValueError, match="simulate more frames"): smlm.calibrate(model, movie, far)
+    assert (model.threshold, model.calibration) == (0.37, before)

@@ -17,6 +17,7 @@ import torch
 from dl4smlm.bundle import save_model
 from dl4smlm.data import Normalise
 from dl4smlm.models.zoo import create_model
+from dl4smlm.reconstruct import reconstruct
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills and limits as Linux has them")
 COMMAND = "from dl4smlm.cli import main; main()"
@@ -305,3 +306,35 @@ def test_a_full_disk(job, tmp_path):
     assert not (tmp_path / "out").exists() and not kept(tmp_path / "out")
     assert run(job, tmp_path / "out", "--resume").returncode == 0
     assert same(job, tmp_path / "out")
+
+
+class Stopped:
+    "A movie during whose first frames somebody presses Ctrl-C."
+    shape, dtype = (20, 16, 16), np.dtype(np.uint16)
+    def __len__(self): return self.shape[0]
+    def __getitem__(self, key):
+        if isinstance(key, slice): raise KeyboardInterrupt
+        return np.zeros(self.shape[1:], self.dtype)
+
+
+@pytest.mark.parametrize("movie, error", [(np.full((20, 16, 16), np.nan), ValueError), (Stopped(), KeyboardInterrupt)])
+@pytest.mark.parametrize("there", ["nothing", "a folder", "a thesis"])
+def test_a_folder_of_the_user_survives_a_job_that_fails_at_once(movie, error, there, tmp_path):
+    model, folder = create_model("fidstorm", upscale=2, blocks=1, width=4), tmp_path / "mine"
+    model.normalise, model.pixel_nm = Normalise(100., 100.), 100.
+    if there != "nothing": folder.mkdir()
+    if there == "a thesis": (folder / "thesis.txt").write_text("three years", encoding="utf-8")
+    for resume in (False, True):
+        with pytest.raises(error):
+            reconstruct(model, movie, folder=folder, keep_frames=True, resume=resume, device="cpu", progress=False)
+        assert folder.exists() == (there != "nothing")
+        if folder.exists(): assert [path.name for path in folder.iterdir()] == ["thesis.txt"]*(there == "a thesis")
+
+
+def test_what_was_asked_for_in_numpy_and_tuples_is_resumed(tmp_path):
+    model, movie = create_model("fidstorm", upscale=2, blocks=1, width=4), np.full((20, 16, 16), 110, np.uint16)
+    model.normalise = Normalise(100., 100.)
+    ask = {"folder": tmp_path / "job", "sizes": (64, 4), "pixel_nm": np.float32(100), "progress": False}
+    first = reconstruct(model, movie, **ask)
+    assert np.array_equal(reconstruct(model, movie, **ask, resume=True).image, first.image)
+    with pytest.raises(ValueError, match="holds this job already"): reconstruct(model, movie, **ask)
