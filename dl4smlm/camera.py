@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Camera', 'ideal_camera', 'scmos_camera', 'emccd_camera', 'list_cameras', 'make_camera', 'CmosMap',
-           'find_pixel_readout', 'expose', 'to_photons']
+           'find_pixel_readout', 'check_pixel', 'expose', 'to_photons']
 
 # %% ../nbs/03_camera.ipynb #4ff3f86a
 import math
@@ -184,6 +184,17 @@ def find_pixel_readout(
                          f"{tuple(image.shape[-2:])}: cut the maps to the part of the camera that was read")
     offset, variance, gain = (values.to(image.device) for values in maps.all())
     return offset, 1/gain, variance.sqrt()/gain
+
+# %% ../nbs/03_camera.ipynb #d7ca8f2e
+def check_pixel(
+    camera:Camera, # What is said of the camera
+    movie, # A movie, which may have a `pixel_nm` of its own
+):
+    "Refuse a camera whose pixels are more than 1 % larger or smaller than those of the movie."
+    known = getattr(movie, "pixel_nm", None)
+    if known and abs(known/camera.pixel_nm - 1) > 0.01:
+        raise ValueError(f"the movie has pixels of {known:g} nm and the camera of {camera.pixel_nm:g} nm: give "
+                         f"camera=Camera(pixel_nm={known:g}, ...), or open the movie with the right pixel_nm")
 
 # %% ../nbs/03_camera.ipynb #4b09c542
 def expose(

@@ -391,8 +391,10 @@ def _crowd(contest):
 
 def _edges(crowd, near_nm=500.):
     area = np.pi*(near_nm/1000)**2
-    most = int(np.ceil(crowd.max()*area))
-    return np.arange(0, most + 2, max(1, round(most/7)))/area - 0.5/area
+    most = int(np.ceil(np.quantile(crowd, 0.99)*area))
+    edges = np.arange(0, most + 2, max(1, round(most/7)))/area - 0.5/area
+    edges[-1] = max(edges[-1], crowd.max() + 0.5/area)  # the last group takes all that are more crowded
+    return edges
 
 def _draw_bound(axes, contest):
     for ax, value in zip(axes, (_crowd(contest), contest.truth["photons"].to_numpy())):

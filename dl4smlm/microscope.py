@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from scipy.optimize import curve_fit
 from torch import Tensor
 
-from .camera import Camera, expose
+from .camera import Camera, check_pixel, expose
 from .core import make_generator
 from .psf import GaussianPSF
 from .simulate import simulate
@@ -366,18 +366,27 @@ def _sample(movie, most_px=5_000_000, side_px=128, border_px=4, runs=5):
 # %% ../nbs/08c_microscope.ipynb #2dfd733e
 def match_microscope(
     movie, # Counts (T, H, W) of blinking molecules: an array, or a movie opened from a file; 500 frames are plenty
-    camera:Camera=Camera(), # What is known: pixel size, quantum efficiency, EM gain (None if there is none), read noise
+    camera:Camera|None=None, # What is known: pixel size, efficiency, EM gain, read noise; None for an sCMOS
     seed:int=0, # Seed of the movies that are simulated for comparison
 ) -> Microscope: # Settings for `simulate`, with standard errors and doubts
     "Find out how a movie was made, from the movie."
+    if camera is None: camera = Camera(pixel_nm=getattr(movie, "pixel_nm", None) or 100.)
+    check_pixel(camera, movie)
     runs = _sample(movie)
     frames, block = torch.cat(runs), min(100, len(runs[0]))
     if not torch.isfinite(frames).all(): raise ValueError("the movie has values that are NaN or infinite: repair them")
+    if (frames == frames.min()).float().mean() > 0.3:
+        raise ValueError(f"{frames.min().item():g} is the value of a third of all pixels or more: was a background "
+                         "subtracted? The raw counts of the camera are needed")
     pairs = [mean_product(fluctuations(run), (0, 0), (0, 1)) for run in runs]
     if not np.mean(pairs) > 4*_standard_error(pairs):
-        raise ValueError("nothing blinks in this movie that is wider than a pixel: a movie of molecules is needed")
+        raise ValueError("nothing blinks in this movie that is wider than a pixel, or too little to tell it from "
+                         f"chance: a movie of molecules is needed, best of 500 frames, and this one has {len(movie)}")
     seen, _ = _measure(frames, block)
     parts, tables = zip(*(_measure(run, block) for run in runs))
+    if not all(part["slope"] > 0 for part in (seen, *parts)):
+        raise ValueError("the noise does not grow with the light in this movie, as that of a camera does: give the raw "
+                         "counts, nothing subtracted, of more frames or a larger field")
     read, read_error = _read_noise(runs, tables, seen, block, camera, seed)
     values = _interpret(_correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed), camera, read)
     errors = _errors(values, [_interpret(part, camera, read) for part in parts], seen, read, read_error)

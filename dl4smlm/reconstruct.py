@@ -366,7 +366,7 @@ def reconstruct(
     model:EmitterNet, # A trained network
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
     normalise:Normalise|None=None, # How counts become network input; None for what the network was trained with
-    pixel_nm:float|None=None, # Camera pixel in nm; None for that of the training data
+    pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
     floor:float|None=None, # Least confidence of the peaks to note; None for 0.1, or the network's threshold if lower
     radius_nm:float=30., # Molecules of one frame are further apart than this
     keep_frames:bool=False, # Keep the density of every frame too, which takes T x rH x rW x 4 bytes
@@ -382,7 +382,7 @@ def reconstruct(
     "Send a movie through a network, a few frames at a time."
     begin, normalise = time.perf_counter(), normalise or model.normalise
     _check(model, movie, normalise, pixel_nm, floor, fused, precision, compiled)
-    pixel_nm = pixel_nm or model.pixel_nm
+    pixel_nm = pixel_nm or getattr(movie, "pixel_nm", None) or model.pixel_nm
     if folder: find_process(device)
     device = pick_device(device)
     if floor is None: floor = min(0.1, model.threshold or 0.1)

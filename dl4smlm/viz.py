@@ -14,6 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from scipy.ndimage import gaussian_filter
 
+from .core import to_array
+
 # %% ../nbs/01_viz.ipynb #d83d5d1e
 def round_length(
     length:float, # Any positive length
@@ -48,8 +50,7 @@ def scale_bar(
 
 # %% ../nbs/01_viz.ipynb #4970aeb8
 def _image(image):
-    if hasattr(image, "detach"): image = image.detach().cpu().float()
-    image = np.asarray(image)
+    image = to_array(image)
     while image.ndim > 2 and len(image) == 1: image = image[0]
     if image.ndim != 2: raise ValueError(f"an image must have two axes (H, W), got the shape {image.shape}")
     return image
