@@ -6,8 +6,8 @@ import pytest
 from project import PACKAGE, modules
 
 RANKS = [
-    "core exercises losses metrics layers parallel strangers",
-    "checkpoint weighted heatmap tiff thunderstorm",
+    "core exercises losses layers parallel strangers",
+    "checkpoint weighted heatmap metrics tiff thunderstorm",
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
     "simulate data learner evaluate render tables bound resolution drift models.deepstorm models.fidstorm models.srcnn",
