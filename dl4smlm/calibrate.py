@@ -67,9 +67,10 @@ def pick_threshold(
     score:str="efficiency", # What to make largest: efficiency, jaccard, or any column of `threshold_curve`
     device:str="auto", # Where to compute
     slack:float=0., # What a higher threshold may cost, as a share of the best score
+    pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> float: # The threshold with the best score, or the highest with almost the best
     "Find the threshold that serves best on a simulated movie, and store it as `model.threshold`."
-    density = reconstruct(model, movie, floor=0.05, device=device, progress=False)
+    density = reconstruct(model, movie, pixel_nm=pixel_nm, floor=0.05, device=device, progress=False)
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
     if not curve["recall"].max() > 0:
@@ -204,9 +205,11 @@ def calibrate(
     radius_nm:float=100., # A localization is right if an emitter is closer than this, nm
     even:bool=False, # Correct positions for a preference of the pixel grid as well
     device:str="auto", # Where to compute
+    pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> dict: # Lists of numbers, also stored as `model.calibration`
     "Learn what a network's numbers mean on a simulated movie, and store it as `model.calibration`."
-    density = replace(reconstruct(model, movie, device=device, progress=False), calibration=None)  # as it is
+    density = reconstruct(model, movie, pixel_nm=pixel_nm, device=device, progress=False)
+    density = replace(density, calibration=None)  # as it is
     found, grid = localize(density, threshold=density.floor), {}
     if even:
         grid = {"grid": grid_bias(found, density.pixel_nm).correction()}

@@ -9,9 +9,11 @@ __all__ = ['app', 'Out', 'Overwrite', 'Seed', 'Device', 'PixelNm', 'FinePixelNm'
 import dataclasses
 import json
 import math
+import os
 import platform
 import re
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -37,9 +39,14 @@ def _positive(value:float|None) -> float|None:
     if value is None or 0 < value < math.inf: return value
     raise typer.BadParameter(f"it must be a number greater than 0, got {value:g}")
 
+def _seed(value:int) -> int:
+    if 0 <= value < 2**63: return value
+    raise typer.BadParameter(f"it must be a whole number from 0 and below 2**63, got {value}")
+
 Out = Annotated[Path, _option("Folder for the results, new or empty.")]
 Overwrite = Annotated[bool, _option("Write into a folder that is not empty, replacing files.", "--overwrite")]
-Seed = Annotated[int, _option("Seed of everything random: same seed, same result on the same machine.")]
+Seed = Annotated[int, _option("Seed of everything random: same seed, same result on the same machine.",
+                              callback=_seed)]
 Device = Annotated[str, _option("Where to compute: auto, cpu, cuda, cuda:1, mps.")]
 PixelNm = Annotated[float | None, _option("Size of a camera pixel in nm; without it, what the file says.",
                                           callback=_positive)]
@@ -49,33 +56,66 @@ Threshold = Annotated[float | None, _option("Least confidence of a molecule, in 
                                             callback=_positive)]
 RadiusNm = Annotated[float, _option("Molecules of one frame are further apart than this, nm.")]
 
-def _pixel_nm(given, movie):
-    if given is None and movie.pixel_nm is None:
-        raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, the camera pixel in nm")
-    return given or movie.pixel_nm
+
+# %% ../nbs/26_cli.ipynb #p1xel002
+def _pixel_nm(movie, kind="camera"):
+    if movie.pixel_nm is None: raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, "
+                                                f"the {kind} pixel in nm")
+    return movie.pixel_nm
+
+def _check_pixel(pixel_nm):
+    "Refuse pixels that cannot be written into an image file."
+    from dl4smlm.tiff import PIXEL_NM
+    low, high = PIXEL_NM
+    if not low <= pixel_nm <= high: raise ValueError(f"an image has pixels of {low} to {high} nm, and these would have "
+                                                     f"{pixel_nm:g}: is --pixel-nm in nm?")
+
+def _check_counts(movie):
+    "Refuse NaN and infinity, which whole numbers cannot be."
+    import numpy as np
+    if movie.dtype.kind != "f": return
+    for number in range(len(movie)):
+        if not np.isfinite(movie[number]).all():
+            raise ValueError(f"{movie.path} has NaN or infinity in frame {number}, counted from 0: repair such frames")
+
+def _check_movie(movie, truth):
+    _check_counts(movie)
+    smlm.core.check_emitters(truth, frames=len(movie))
 
 # %% ../nbs/26_cli.ipynb #fcff6d99
 def main(
     arguments:list[str]|None=None, # What was typed after `dl4smlm`; None to take it from the shell
-) -> None: # Ends the program: status 0 when all is well, 2 when what was asked for cannot be done
+) -> None: # Ends the program: status 0 when all is well, 2 when what was asked for cannot be done, 130 when stopped
     "Run the command line."
-    if arguments is None: arguments = sys.argv[1:]
     try:
+        if arguments is None: arguments = _from_shell()
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             status = app(arguments or ["--help"], prog_name="dl4smlm", standalone_mode=False)
-    except (typer.Abort, KeyboardInterrupt): sys.exit("dl4smlm: stopped")
+        if status == 130: raise KeyboardInterrupt  # which typer has caught
+    except (typer.Abort, KeyboardInterrupt): _stop("stopped", 130)
     except (ValueError, OSError) as error: _stop(str(error))
     except Exception as error:
+        if _lacks_memory(error): _stop(f"there is not enough memory for this: {error}")
         if not hasattr(error, "format_message"): raise
         _stop(f"{error.format_message()} (try --help)")  # an option that is wrong or missing
     sys.exit(status if isinstance(status, int) else 0)
 
 def _warn(message, *where): print(f"dl4smlm: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
-def _stop(message):
+def _stop(message, status=2):
     print(f"dl4smlm: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)
+
+def _lacks_memory(error):
+    if isinstance(error, MemoryError): return True
+    return isinstance(error, RuntimeError) and bool(re.search("allocate memory|out of memory", str(error)))
+
+def _from_shell():
+    "What was typed. Letters that a terminal lacks become ?, and SIGTERM is what Ctrl-C is."
+    if hasattr(sys.stdout, "reconfigure"): sys.stdout.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return sys.argv[1:]
 
 # %% ../nbs/26_cli.ipynb #131e2cc2
 @app.command("demo")
@@ -150,8 +190,8 @@ def _simulate(
 # %% ../nbs/26_cli.ipynb #f67a6e36
 def _film(out, overwrite, settings):
     values = SimpleNamespace(**settings)
+    _check_film(values)
     camera, psf, field_nm = _camera(values), _psf(values), (values.size_px*values.pixel_nm,)*2
-    if values.sigma_spread and values.psf != "gaussian": raise ValueError("--sigma-spread is for --psf gaussian only")
     spread = values.sigma_spread and smlm.Normal(values.sigma_nm, values.sigma_spread*values.sigma_nm)
     blinking = None if values.blinking is None else smlm.Blinking(*values.blinking)
     background = smlm.Background(values.background, values.rise, unevenness=values.unevenness, flicker=values.flicker)
@@ -166,6 +206,14 @@ def _film(out, overwrite, settings):
         text = json.dumps(settings, indent=2, default=str)
         (folder/"settings.json").write_text(text + "\n", encoding="utf-8")
     print(f"{len(movie)} frames with {len(truth)} emitters in {out}")
+
+def _check_film(values):
+    _check_pixel(values.pixel_nm)
+    if values.sigma_spread and values.psf != "gaussian": raise ValueError("--sigma-spread is for --psf gaussian only")
+    if any(values.z_nm) and values.psf == "gaussian":
+        raise ValueError("--z-nm is for a PSF that shows the depth: --psf astigmatic, or a bead stack")
+    if not all(map(math.isfinite, values.drift_nm)):
+        raise ValueError(f"--drift-nm takes two numbers, nm per frame along x and y, got {values.drift_nm}")
 
 # %% ../nbs/26_cli.ipynb #5e8522e3
 def _pick(what, name, choices):
@@ -220,8 +268,9 @@ def _match(
 
     told = {"quantum_efficiency": quantum_efficiency, "read_noise_e": read_noise_e, "em_gain": em_gain}
     told = {name: value for name, value in told.items() if value is not None}
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
-        found = smlm.match_microscope(stack, smlm.make_camera(camera, _pixel_nm(pixel_nm, stack), **told), seed)
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie, pixel_nm) as stack:
+        _check_counts(stack)
+        found = smlm.match_microscope(stack, smlm.make_camera(camera, _pixel_nm(stack), **told), seed)
         (folder/"settings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
         _save_figure(smlm.show_match(stack, found, seed), folder/"match.png")
     print(found)
@@ -246,7 +295,8 @@ def _train(
     patch_px: Annotated[int, _option("Side of a training patch in camera pixels.")] = 32,
     batch_size: Annotated[int, _option("Patches in a batch.")] = 16,
     lr: Annotated[float, _option("Highest learning rate.")] = 1e-3,
-    valid_share: Annotated[float, _option("Share of the frames, the last ones, kept for validation.")] = 0.2,
+    valid_share: Annotated[float, _option("Share of the frames, the last ones, kept for validation.",
+                                           callback=_positive)] = 0.2,
     pixel_nm: PixelNm = None,
     precision: Annotated[str, _option("Numbers inside the network: float32, bfloat16 or float16.")] = "float32",
     resume: Annotated[bool, _option("Go on with a run that was killed, if there is one.", "--resume")] = False,
@@ -261,18 +311,27 @@ def _train(
     Until it is through, the run is kept in a folder beside the result, named DIR-unfinished. When the process was
     killed, the same command with --resume goes on, and the result is that of an undisturbed run."""
 
-    settings = {name: str(value) for name, value in locals().items() if name not in ("device", "overwrite", "resume")}
-    smlm.set_seed(seed)
-    with (_keep_run(out, settings, resume) as unfinished, smlm.new_folder(out, overwrite) as folder,
-          smlm.open_movie(movie) as stack):
+    _learn(SimpleNamespace(**locals()))
+
+# %% ../nbs/26_cli.ipynb #l3arn001
+def _learn(given):
+    settings = {name: str(value) for name, value in vars(given).items()
+                if name not in ("device", "overwrite", "resume")}
+    smlm.set_seed(given.seed)
+    smlm.free_folder(given.out, given.overwrite)
+    with (_keep_run(given.out, settings, given.resume) as unfinished,
+          smlm.new_folder(given.out, given.overwrite) as folder, smlm.open_movie(given.movie, given.pixel_nm) as stack):
+        truth = smlm.read_localizations(given.truth)
+        _check_movie(stack, truth)
         train, valid = smlm.make_loaders(
-            stack, smlm.read_localizations(truth), upscale=upscale, patch_px=patch_px, patches=patches,
-            batch_size=batch_size, valid_share=valid_share, pixel_nm=_pixel_nm(pixel_nm, stack), seed=seed)
-        net = smlm.create_model(network, upscale)
-        learner = smlm.Learner(net, train, valid, smlm.L1L2Loss(), lr, device, precision)
-        history = learner.fit(epochs, folder=unfinished, resume=True)
-        smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=movie, seed=seed)
-    print(f"{network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, in {out}")
+            stack, truth, upscale=given.upscale, patch_px=given.patch_px, patches=given.patches, seed=given.seed,
+            batch_size=given.batch_size, valid_share=given.valid_share, pixel_nm=_pixel_nm(stack))
+        net = smlm.create_model(given.network, given.upscale)
+        learner = smlm.Learner(net, train, valid, smlm.L1L2Loss(), given.lr, given.device, given.precision)
+        history = learner.fit(given.epochs, folder=unfinished, resume=True)
+        smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=given.movie, seed=given.seed)
+    print(f"{given.network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, "
+          f"in {given.out}")
 
 # %% ../nbs/26_cli.ipynb #de72a886
 @contextmanager
@@ -284,14 +343,21 @@ def _keep_run(
     "Keep a run until it is through; refuse to lose one, and to go on with one made otherwise."
     folder = _run_folder(out, settings, resume)
     try: yield folder
-    except BaseException:
-        if [file.name for file in folder.iterdir()] == ["settings.json"]: shutil.rmtree(folder)  # nothing was learned
+    except BaseException as error:
+        if not _others(folder): shutil.rmtree(folder)  # nothing was learned
+        elif isinstance(error, ValueError): raise ValueError(f"{error}. The run is kept in {folder}") from error
         raise
     shutil.rmtree(folder)
 
+def _others(folder): return [file.name for file in folder.iterdir() if file.name != "settings.json"]
+
 def _run_folder(out, settings, resume):
-    folder = out.with_name(f"{out.name}-unfinished")
+    place = out if out.name.strip(".") else out.resolve()
+    folder = place.with_name(f"{place.name}-unfinished")
     if not (folder/"last.pt").exists():
+        if folder.is_dir() and any(not name.endswith("-last.pt") for name in _others(folder)):
+            raise ValueError(f"{folder} holds other files, and the run would be kept there: move them, or choose "
+                             "another --out")
         with smlm.new_folder(folder, overwrite=True) as part:
             (part/"settings.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
     elif not resume:
@@ -307,10 +373,12 @@ def _read_match(path, all_of_it=False):
     "Read the camera that `dl4smlm match` found, or the whole microscope."
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found["camera"], str): raise ValueError(
+            "these are the settings of `dl4smlm simulate`, and settings.json of `dl4smlm match` is needed")
         camera = smlm.Camera(**{key: value for key, value in found["camera"].items() if key != "maps"})
         if not all_of_it: return camera
         return smlm.Microscope(**found | {"camera": camera, "psf": smlm.GaussianPSF(**found["psf"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what `dl4smlm match` writes: {error}") from None
 
 def _read_options(options):
@@ -318,7 +386,16 @@ def _read_options(options):
     pairs = [option.partition("=") for option in options or []]
     wrong = [name for name, equals, value in pairs if not (name.isidentifier() and equals and value)]
     if wrong: raise ValueError(f"--option takes NAME=VALUE, such as blocks=13, got {wrong[0]!r}")
-    return {name: int(value) if value.isdecimal() else value for name, _, value in pairs}
+    if any(name == "upscale" for name, *_ in pairs): raise ValueError("upscale is not an --option: use --upscale")
+    return {name: int(value) if re.fullmatch(r"-?\d+", value) else value for name, _, value in pairs}
+
+def _try_network(name, upscale, more):
+    "Refuse what cannot be made."
+    try: smlm.create_model(name, upscale, **more)
+    except (TypeError, RuntimeError, IndexError, ZeroDivisionError) as error:
+        if _lacks_memory(error): raise
+        told = ", ".join(f"{option}={value}" for option, value in more.items())
+        raise ValueError(f"{name} cannot be made with {told}: {error}") from None
 
 # %% ../nbs/26_cli.ipynb #bb3cd86e
 @app.command("recipe")
@@ -346,7 +423,7 @@ def _recipe(
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
                 "lr": str(lr), "start": str(start), "match": str(match), "seed": str(seed), **more}
     microscope = match and _read_match(match, all_of_it=True)
-    smlm.create_model(network, upscale, **more)  # refuses what cannot be made, before a folder is
+    _try_network(network, upscale, more)  # before a folder is made
     smlm.free_folder(out, overwrite)
     with _keep_run(out, settings, resume) as unfinished:
         scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, l1, overwrite,
@@ -354,9 +431,14 @@ def _recipe(
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
 
 # %% ../nbs/26_cli.ipynb #9af8f46b
+def _count_threads(value:int|None) -> int|None:
+    most = os.cpu_count() or 1
+    if value is None or 1 <= value <= most: return value
+    raise typer.BadParameter(f"it must be from 1 to {most}, as many as the machine has, got {value}")
+
 _Counts = Annotated[tuple[float, float] | None, _option(
     "Your camera, if it is not that of the training: counts in the dark, and counts per photon.")]
-_Threads = Annotated[int | None, _option("Threads of the processor; all without it.", callback=_positive)]
+_Threads = Annotated[int | None, _option("Threads of the processor; all without it.", callback=_count_threads)]
 _Match = Annotated[Path | None, _option("The same, measured: settings.json of `dl4smlm match`.")]
 
 def _input(net, name, camera, match):
@@ -401,21 +483,27 @@ def _reconstruct(
     smlm.set_seed(seed)
     if threads is not None: _set_threads(threads)
     part = smlm.free_folder(out, overwrite).resolve().with_name(f".{out.resolve().name}.part")
-    with smlm.open_movie(movie) as stack:
+    with smlm.open_movie(movie, pixel_nm) as stack:
         net = smlm.from_pretrained(model)
-        pixel_nm = pixel_nm or stack.pixel_nm or net.pixel_nm
-        if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
-        density = smlm.reconstruct(net, stack, _input(net, model, camera, match), pixel_nm, threshold, radius_nm,
-                                   keep_frames, precision=precision, compiled=compiled, device=device, folder=part,
-                                   resume=resume)
+        density = smlm.reconstruct(
+            net, stack, _input(net, model, camera, match), _camera_pixel(net, stack), threshold, radius_nm, keep_frames,
+            precision=precision, compiled=compiled, device=device, folder=part, resume=resume)
     found = smlm.localize(density, threshold=threshold)
     if smlm.find_process(device)[0]: return  # the first process writes
     try: _write_reconstruction(out, overwrite, part, density, found)
-    except OSError as error: raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
     shutil.rmtree(part, ignore_errors=True)
     print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {out}\n{_pace(density)}")
 
 # %% ../nbs/26_cli.ipynb #3f461df4
+def _camera_pixel(net, movie):
+    "The movie's pixel, else that of the training data, if the finer ones can be written."
+    pixel_nm = movie.pixel_nm or net.pixel_nm
+    if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
+    _check_pixel(pixel_nm/net.upscale)
+    return pixel_nm
+
 def _set_threads(threads):
     import torch
     torch.set_num_threads(threads)
@@ -451,8 +539,8 @@ def _localize(
 
     card = smlm.load_card(model) if model else {"threshold": None, "calibration": None}
     if threshold is None: threshold = card["threshold"]
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities) as stack:
-        found = smlm.localize(stack, _pixel_nm(pixel_nm, stack), threshold, radius_nm, device, True, centre,
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities, pixel_nm) as stack:
+        found = smlm.localize(stack, _pixel_nm(stack, "super-resolution"), threshold, radius_nm, device, True, centre,
                               card["calibration"])
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
@@ -466,27 +554,74 @@ def _calibrate(
     out: Out,
     radius_nm: Annotated[float, _option("A molecule is right if an emitter is closer than this, nm.")] = 100.,
     even: Annotated[bool, _option("Correct a preference for places within a pixel too.", "--even")] = False,
+    pixel_nm: PixelNm = None,
+    camera: _Counts = None,
+    match: _Match = None,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """Learn what a network's numbers mean.
 
     Learns from the first three quarters of the frames. Writes the network as a new bundle that knows its threshold,
-    probabilities and errors, and calibration.png, drawn on the last quarter, which nothing was learned from."""
+    probabilities and errors, and calibration.png, drawn on the last quarter, which nothing was learned from. A camera
+    that is given is remembered too."""
 
     net, card, emitters = smlm.from_pretrained(model), smlm.load_card(model), smlm.read_localizations(truth)
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
-        cut = 3*len(stack)//4
+    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie, pixel_nm) as stack:
+        _check_movie(stack, emitters)
+        net.normalise, cut, where = _input(net, model, camera, match), 3*len(stack)//4, {"device": device}
+        where["pixel_nm"] = _camera_pixel(net, stack)
         frames, known = stack[:cut], emitters[emitters["frame"] < cut]
-        smlm.pick_threshold(net, frames, known, device=device)
-        smlm.calibrate(net, frames, known, radius_nm, even, device)
+        smlm.pick_threshold(net, frames, known, **where)
+        smlm.calibrate(net, frames, known, radius_nm, even, **where)
         smlm.save_pretrained(net, folder, scores=card["scores"], overwrite=True,
                              **card["notes"] | {"calibrated_on": movie.name})
-        found = smlm.localize(smlm.reconstruct(net, stack[cut:], device=device, progress=False))
+        found = smlm.localize(smlm.reconstruct(net, stack[cut:], progress=False, **where))
         fresh = emitters[emitters["frame"] >= cut].assign(frame=lambda table: table["frame"] - cut)
         _save_figure(smlm.show_calibration(found, fresh, radius_nm), folder/"calibration.png")
     print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
           f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, in {out}")
+
+# %% ../nbs/26_cli.ipynb #dr1ft002
+@app.command("drift")
+def _drift(
+    table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
+    out: Out,
+    blocks: Annotated[int, _option("Pieces the movie is cut into, at least 3: more follow faster motion.")] = 20,
+    overwrite: Overwrite = False,
+):
+    """Find how the sample moved, and take it back.
+
+    Writes localizations.csv, corrected; drift.csv, the motion along x and y in nm, one row a frame, counted from 0; and
+    drift.png. Needs a structure that is seen again and again."""
+
+    found = smlm.read_localizations(table)
+    with smlm.new_folder(out, overwrite) as folder:
+        drift = smlm.find_drift(found, blocks, progress=True)
+        smlm.save_localizations(smlm.correct_drift(found, drift), folder/"localizations.csv")
+        drift.to_csv(folder/"drift.csv", index=False)
+        _save_figure([smlm.show_drift(drift)], folder/"drift.png")
+    x, y = (drift[f"drift_{axis}_nm"].max() - drift[f"drift_{axis}_nm"].min() for axis in "xy")
+    print(f"the sample moved over {x:.0f} nm along x and {y:.0f} nm along y in {len(drift)} frames, in {out}")
+
+# %% ../nbs/26_cli.ipynb #m3rge002
+@app.command("merge")
+def _merge(
+    table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
+    out: Annotated[Path, _option("Table to write; its ending tells the format, as for `convert`.")],
+    radius_nm: Annotated[float, _option("A molecule is found again closer than this, nm.")] = 60.,
+    gap_frames: Annotated[int, _option("For so many frames it may go unseen.")] = 0,
+    pixel_nm: PixelNm = None,
+    overwrite: Annotated[bool, _option("Replace the file if it is there.", "--overwrite")] = False,
+):
+    """Join localizations of one molecule in several frames.
+
+    Writes one row a molecule, with its first frame, the sum of its photons and a column detections."""
+
+    found = smlm.read_localizations(table, pixel_nm)
+    merged = smlm.merge_localizations(found, radius_nm, gap_frames)
+    smlm.save_localizations(merged, out, overwrite, pixel_nm=pixel_nm)
+    print(f"{len(found)} localizations became {len(merged)} molecules, in {out}")
 
 # %% ../nbs/26_cli.ipynb #738b0d68
 @app.command("render")
@@ -511,7 +646,11 @@ def _render(
         smlm.save_image(folder/"rendering.tif", image, pixel_nm)
         picture = smlm.render_colour(molecules, colour, *place) if colour else image
         smlm.save_picture(picture, folder/"rendering.png", pixel_nm)
-    print(f"{len(molecules)} molecules on {image.shape[0]} x {image.shape[1]} pixels of {pixel_nm:g} nm, in {out}")
+    height, width = (side*pixel_nm for side in image.shape[:2])
+    inside = molecules["y_nm"].between(0, height, "left") & molecules["x_nm"].between(0, width, "left")
+    outside = f"; {(~inside).sum()} outside" if not inside.all() else ""
+    size = f"{image.shape[0]} x {image.shape[1]} pixels of {pixel_nm:g} nm"
+    print(f"{inside.sum()} molecules on {size}, in {out}{outside}")
 
 # %% ../nbs/26_cli.ipynb #2520b6ff
 @app.command("evaluate")
@@ -602,10 +741,11 @@ def _compare(
 def _contest(given):
     if (given.movie is None) != (given.truth is None): raise ValueError("give --movie and --truth together, or neither")
     names = smlm.list_models() if given.networks == "all" else [name for name in given.networks.split(",") if name]
-    rates, trained, seed, device = _rates(given.lr, names), _name_bundles(given.bundle or []), given.seed, given.device
+    rates, bundles, seed, device = _rates(given.lr, names), _name_bundles(given.bundle or []), given.seed, given.device
     with smlm.new_folder(given.out, given.overwrite) as folder:
         movie, truth, pixel_nm = _test_movie(given)
         told, level = smlm.make_camera(given.camera, pixel_nm), sum(given.background)/2
+        trained = {label: _enter(path, told) for label, path in bundles.items()}
         scene = {"density": given.density, "photons": given.photons, "background": given.background,
                  "upscale": given.upscale, "size_px": given.size_px, "camera": told, "device": device,
                  "structure": (smlm.Uniform(), smlm.Filaments)}
@@ -628,16 +768,25 @@ def _name_bundles(paths):
     if len(set(names)) == len(names): return dict(zip(names, paths))
     return {path.as_posix(): path for path in paths}  # folders of the same name go by their whole path
 
+def _enter(path, camera):
+    "A trained network; one that counts photons is told the camera."
+    net = smlm.from_pretrained(path)
+    if str(path) in smlm.shipped_models(): net.normalise = smlm.Normalise.from_camera(camera)
+    return net
+
 def _test_movie(given):
     if given.movie is not None:
-        with smlm.open_movie(given.movie) as stack:
-            return stack[:], smlm.read_localizations(given.truth), _pixel_nm(given.pixel_nm, stack)
+        with smlm.open_movie(given.movie, given.pixel_nm) as stack:
+            truth = smlm.read_localizations(given.truth)
+            _check_movie(stack, truth)
+            return stack[:], truth, _pixel_nm(stack)
     pixel_nm = given.pixel_nm or 100.
     lines = smlm.Filaments(8, (64*pixel_nm,)*2, seed=given.seed)
     made = smlm.simulate(200, 2., 64, smlm.make_camera(given.camera, pixel_nm), photons=given.photons, structure=lines,
                          background=sum(given.background)/2, seed=given.seed + 3)
     return *made, pixel_nm
 
+# %% ../nbs/26_cli.ipynb #c1d1200a
 def _write_contest(folder, contest):
     contest.table.to_csv(folder/"table.csv")
     contest.history.to_csv(folder/"history.csv", index=False)
@@ -670,32 +819,44 @@ def _convert(
     write_as: Annotated[str | None, _option("Format of the second table, if its ending is not enough.", "--to")] = None,
     pixel_nm: PixelNm = None,
     movie: Annotated[Path | None, _option("Movie of a table: gives the pixel size, and the field for Picasso.")] = None,
-    first_frame: Annotated[int | None, _option("Number of the first frame in the first table, if unusual.")] = None,
+    first_frame: Annotated[int | None, _option("Number of the first frame in the first table, if unusual.",
+                                               min=0)] = None,
     series: Annotated[int | None, _option("Image to take of an OME file with several, from 0.")] = None,
     channel: Annotated[int | None, _option("Channel to take of a movie with several, from 0.")] = None,
     z: Annotated[int | None, _option("Depth to take of a movie with several, from 0.")] = None,
-    overwrite: Annotated[bool, _option("Replace the second file if it is there.", "--overwrite")] = False,
+    overwrite: Annotated[bool, _option("Replace the second file if it is there; a Zarr store must be removed first.",
+                                      "--overwrite")] = False,
 ):
     """Turn a table or movie of one program into that of another.
 
     Tables: thunderstorm, picasso, decode, smlm, challenge, liteloc, zerocost, plain; Picasso's get a YAML file beside
     them. Movies: TIFF, a folder of TIFFs, .npy, .raw with its YAML file, .zarr; written as the ending says."""
 
+    choice = {"series": series, "channel": channel, "z": z}
     if read_as is None and smlm.movie_format(source):
-        _convert_movie(source, target, pixel_nm, overwrite, series, channel, z)
-    else: _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite)
+        _unused("tables", to=write_as, movie=movie, first_frame=first_frame)
+        _convert_movie(source, target, pixel_nm, overwrite, choice)
+    else:
+        if movie is None: _unused("movies", **choice)
+        _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice)
 
-def _convert_movie(source, target, pixel_nm, overwrite, *choice):
-    with smlm.open_movie(source, pixel_nm, *choice) as stack:
+# %% ../nbs/26_cli.ipynb #c0nvsp02
+def _unused(kind, **options):
+    given = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if given: raise ValueError(f"leave out {', '.join(given)}: only for {kind}")
+
+def _convert_movie(source, target, pixel_nm, overwrite, choice):
+    with smlm.open_movie(source, pixel_nm, **choice) as stack:
         smlm.save_movie(target, stack, overwrite=overwrite)
         frames, height, width = stack.shape
     print(f"{frames} frames of {height} x {width} pixels in {target}")
 
-def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite):
+def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice):
     shape = None
     if movie:
-        with smlm.open_movie(movie) as stack: shape, pixel_nm = stack.shape, pixel_nm or stack.pixel_nm
+        with smlm.open_movie(movie, pixel_nm, **choice) as stack: shape, pixel_nm = stack.shape, stack.pixel_nm
     table = smlm.read_localizations(source, pixel_nm, read_as, first_frame)
+    smlm.core.check_emitters(table, frames=shape and shape[0])
     smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
     print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")
 

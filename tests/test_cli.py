@@ -1,23 +1,33 @@
 "The command line, as a person types it: in a process of its own, from files to files, and with bad input."
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
+from dl4smlm.camera import make_camera
 from dl4smlm.io import open_movie, read_image, save_movie
 from dl4smlm.tables import read_localizations
 
+from project import ROOT
 
-def dl4smlm(*arguments):
+
+def typed(arguments):
+    "What the shell runs when someone types `dl4smlm ARGUMENTS`."
+    return [sys.executable, "-c", "from dl4smlm.cli import main; main()", *map(str, arguments)]
+
+
+def dl4smlm(*arguments, cwd=ROOT, **variables):
     "Type `dl4smlm ARGUMENTS`: the finished process, with what it printed."
-    command = [sys.executable, "-c", "from dl4smlm.cli import main; main()", *map(str, arguments)]
-    environment = os.environ | {"PYTHONUTF8": "1", "TQDM_DISABLE": "1"}
-    return subprocess.run(command, capture_output=True, encoding="utf-8", env=environment, timeout=600)
+    environment = os.environ | {"PYTHONUTF8": "1", "TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)} | variables
+    return subprocess.run(typed(arguments), capture_output=True, encoding="utf-8", env=environment, timeout=600,
+                          cwd=cwd)
 
 
 def accepted(*arguments):
@@ -84,7 +94,8 @@ def test_info_tells_what_a_path_is(film, model):
     assert "deepstorm" in accepted("info")
 
 
-@pytest.mark.parametrize("command", ["demo", "simulate", "train", "reconstruct", "localize", "evaluate", "info"])
+@pytest.mark.parametrize("command", ["demo", "simulate", "train", "reconstruct", "localize", "evaluate", "info",
+                                     "calibrate", "drift", "merge"])
 def test_help_gives_units(command):
     text = accepted(command, "--help")
     assert "--out" in text or command in ("evaluate", "info")
@@ -155,6 +166,80 @@ def test_a_movie_without_pixel_size_wants_one(model, tmp_path):
     assert open_movie(tmp_path / "bare.tif").pixel_nm is None
 
 
+def test_a_folder_that_no_run_made_is_kept(film, tmp_path):
+    (tmp_path / "out-unfinished").mkdir()
+    (tmp_path / "out-unfinished" / "notes.txt").write_text("mine")
+    assert "holds other files" in refused(*train(film), "--out", tmp_path / "out")
+    small = ["--steps", 2, "--upscale", 2, "--option", "blocks=1", "--option", "width=4"]
+    assert "holds other files" in refused("recipe", *small, "--out", tmp_path / "out")
+    assert (tmp_path / "out-unfinished" / "notes.txt").read_text() == "mine"
+
+
+def test_the_folder_we_stand_in_can_hold_the_result(film, tmp_path):
+    (tmp_path / "here").mkdir()
+    done = dl4smlm(*train(film), "--out", ".", cwd=tmp_path / "here")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "here" / "card.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+@pytest.mark.parametrize("command", ["reconstruct", "match", "train", "compare", "calibrate", "localize"])
+def test_a_pixel_that_no_microscope_has_is_refused_at_once(film, model, tmp_path, command):
+    movie, truth = film / "movie.tif", film / "truth.csv"
+    asked = {"reconstruct": [movie, "--model", model], "match": [movie], "localize": [movie],
+             "train": train(film)[1:], "compare": ["--movie", movie, "--truth", truth],
+             "calibrate": [model, "--movie", movie, "--truth", truth]}[command]
+    for pixel_nm in (0.1, 1e6):
+        assert "is it in nm?" in refused(command, *asked, "--out", tmp_path / "out", "--pixel-nm", pixel_nm)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pixel_too_fine_to_be_written_leaves_no_unfinished_job(film, model, tmp_path):
+    save_movie(tmp_path / "bare.tif", open_movie(film / "movie.tif")[:])
+    asked = ["reconstruct", tmp_path / "bare.tif", "--model", model, "--out", tmp_path / "out"]
+    assert "0.75" in refused(*asked, "--pixel-nm", 3)
+    accepted(*asked, "--pixel-nm", 4)
+
+
+def test_calibration_goes_by_the_pixels_and_the_camera_of_the_movie(tmp_path):
+    film, camera = tmp_path / "film", make_camera("scmos")
+    accepted("simulate", "--out", film, "--frames", 80, "--size-px", 32, "--pixel-nm", 103, "--density", 2.56)
+    movie, (offset, gain) = open_movie(film / "movie.tif")[:], (camera.offset_counts, camera.counts_per_photon)
+    save_movie(tmp_path / "bare.tif", movie)
+    save_movie(tmp_path / "bright.tif", (300 + 2 * (movie.astype(int) - offset)).astype(np.uint16), 103)
+    ways = {"told": [film / "movie.tif", "--camera", offset, gain],
+            "given": [tmp_path / "bare.tif", "--pixel-nm", 103, "--camera", offset, gain],
+            "bright": [tmp_path / "bright.tif", "--camera", 300, 2 * gain]}
+    cards = {}
+    for name, way in ways.items():
+        accepted("calibrate", "fidstorm", "--truth", film / "truth.csv", "--out", tmp_path / name, "--movie", *way)
+        cards[name] = json.loads((tmp_path / name / "card.json").read_text())
+    assert cards["told"]["calibration"] == cards["given"]["calibration"]
+    assert min(cards["told"]["calibration"]["error_nm"]) < 10
+    assert cards["bright"]["threshold"] == pytest.approx(cards["told"]["threshold"], abs=0.002)
+    assert cards["bright"]["normalise"] == pytest.approx({"offset_counts": 300, "scale_counts": 200 * gain})
+
+
+def test_letters_that_a_terminal_lacks_do_not_end_a_command(film):
+    done = dl4smlm("match", film / "movie.tif", "--help", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    done = dl4smlm("info", "fidstorm", PYTHONUTF8="0", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "?" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent as on Linux and macOS")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_says_so_and_cleans_up(tmp_path, number):
+    many = ["simulate", "--out", tmp_path / "out", "--frames", 10**6, "--size-px", 64]
+    process = subprocess.Popen(typed(many), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                               env=os.environ | {"TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)})
+    while not list(tmp_path.iterdir()): time.sleep(0.05)  # at work when its hidden folder is there
+    process.send_signal(number)
+    _, complaint = process.communicate(timeout=60)
+    assert (process.returncode, complaint) == (130, "dl4smlm: stopped\n")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("extra, jaccard, density", [([], 0.68, 3.9), (["--train"], 0.8, 1)])
 def test_the_demo_is_worth_showing(tmp_path, extra, jaccard, density):
     print(accepted("demo", *extra, "--out", tmp_path / "demo"))
@@ -165,3 +250,11 @@ def test_the_demo_is_worth_showing(tmp_path, extra, jaccard, density):
     truth, movie = read_localizations(tmp_path / "demo" / "truth.csv"), open_movie(tmp_path / "demo" / "movie.tif")
     area_um2 = movie.shape[1] * movie.shape[2] * movie.pixel_nm**2 / 1e6
     assert len(truth) / len(movie) / area_um2 >= density
+
+
+def test_a_network_that_counts_photons_is_told_the_camera_of_the_contest(tmp_path):
+    film, contest = tmp_path / "film", tmp_path / "contest"
+    accepted("simulate", "--out", film, "--frames", 12, "--size-px", 24, "--density", 2, "--camera", "emccd")
+    accepted("compare", "--networks", "", "--bundle", "fidstorm", "--camera", "emccd", "--movie", film / "movie.tif",
+             "--truth", film / "truth.csv", "--no-atlas", "--out", contest, "--device", "cpu")
+    assert pd.read_csv(contest / "table.csv").loc[0, "jaccard"] > 0.8  # 0.3 without knowing the camera
