@@ -233,10 +233,12 @@ def test_letters_that_a_terminal_lacks_do_not_end_a_command(film):
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent as on Linux and macOS")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_is_stopped_says_so_and_cleans_up(tmp_path, number):
-    many = ["simulate", "--out", tmp_path / "out", "--frames", 10**6, "--size-px", 64]
+    many = ["simulate", "--out", tmp_path / "out", "--frames", 50_000, "--size-px", 64]
     process = subprocess.Popen(typed(many), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
                                env=os.environ | {"TQDM_DISABLE": "1", "PYTHONPATH": str(ROOT)})
-    while not list(tmp_path.iterdir()): time.sleep(0.05)  # at work when its hidden folder is there
+    while not list(tmp_path.iterdir()):  # at work when its hidden folder is there
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
     process.send_signal(number)
     _, complaint = process.communicate(timeout=60)
     assert (process.returncode, complaint) == (130, "dl4smlm: stopped\n")
