@@ -350,7 +350,7 @@ def _doubts(seen, values, errors, frames, block, camera):
     share = (frames >= camera.max_counts).float().mean().item()
     if share > 1e-5: yield f"{share:.2%} of the pixels are saturated"
 
-def _sample(movie, most_px=5_000_000, side_px=128, border_px=4, runs=5):
+def _sample(movie, most_px=5_000_000, side_px=128, border_px=3, runs=5):
     shape = np.shape(movie) if not hasattr(movie, "shape") else tuple(movie.shape)
     if len(shape) != 3 or shape[0] < 10 or min(shape[1:]) < 24:
         raise ValueError(f"a movie (T, H, W) of at least 10 frames of 24 x 24 pixels is needed, got the shape {shape}")
