@@ -29,7 +29,6 @@ from .camera import Camera
 from .core import pick_device, set_seed
 from .data import rasterise
 from .evaluate import local_density, outcomes, score_curve, share_of_all
-from .fuse import fuse
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
 from .losses import L1L2Loss
@@ -37,7 +36,7 @@ from .metrics import enlarge, nmse, ssim
 from .models.contract import EmitterNet
 from .models.zoo import create_model
 from .psf import GaussianPSF
-from .reconstruct import bytes_per_pixel, reconstruct
+from .reconstruct import bytes_per_pixel, fuse_where_possible, reconstruct
 from .simulate import simulate
 from .viz import busiest_window, mean_image, show_images, white_level
 
@@ -63,7 +62,7 @@ def judge(
     device:str="auto", # Where to compute
 ) -> Verdict: # What every score is made of
     "Let a network work on a movie, and compare with the truth."
-    net, edges = _fastest(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
+    net, edges = fuse_where_possible(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
     parts, tables, images, seconds, true = [], [], [], [], []
     for start, stop in zip(edges[:-1], edges[1:]):
         seen = reconstruct(net, movie[start:stop], device=device, fused=False, progress=False)
@@ -79,10 +78,6 @@ def judge(
     parameters = sum(weights.numel() for weights in model.parameters())
     found = pd.concat(tables, ignore_index=True)
     return Verdict(np.array(parts), np.stack(images), np.stack(true), found, 1000*min(seconds), memory, parameters)
-
-def _fastest(model):
-    try: return fuse(model)
-    except ValueError: return model  # a network of your own that cannot be traced does its work as it is
 
 def _count(table):
     pair, error = table["is_true"] & table["is_found"], (table[["dx_nm", "dy_nm"]]**2).sum(axis=1)

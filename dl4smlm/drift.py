@@ -72,12 +72,11 @@ def _every_frame(times, places, frames):
     "A smooth way through the places of the pieces, for each frame."
     if (np.diff(times) <= 0).any():
         raise ValueError("some pieces hold molecules of one frame only: use fewer blocks, or more frames")
-    way = CubicSpline(times, places, bc_type="natural")(np.clip(np.arange(frames), times[0], times[-1]))
-    slopes = np.diff(places[[0, 1, -2, -1]], axis=0)[[0, 2]]/np.diff(times[[0, 1, -2, -1]])[[0, 2], None]
-    number = np.arange(frames)[:, None]
-    way = way + slopes[0]*np.minimum(number - times[0], 0) + slopes[1]*np.maximum(number - times[-1], 0)
+    spline, number = CubicSpline(times, places, bc_type="natural"), np.arange(frames)
+    inside = np.clip(number, times[0], times[-1])
+    way = spline(inside) + spline(inside, 1)*(number - inside)[:, None]
     x, y = (way - way[0]).T
-    return pd.DataFrame({"frame": np.arange(frames), "drift_x_nm": x, "drift_y_nm": y})
+    return pd.DataFrame({"frame": number, "drift_x_nm": x, "drift_y_nm": y})
 
 # %% ../nbs/22d_drift.ipynb #49f2fd09
 def show_drift(

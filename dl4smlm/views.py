@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from scipy.ndimage import gaussian_filter
 
+from .core import to_array
 from .evaluate import outcomes
 from .metrics import nmse, ssim
 from .viz import draw_positions, mean_image, scale_bar, show_images, white_level
@@ -23,8 +24,7 @@ from .viz import draw_positions, mean_image, scale_bar, show_images, white_level
 def _picture(density, frame, label):
     image = getattr(density, "frames", None) if frame is not None else None
     image = getattr(density, "image", density) if image is None else image
-    if hasattr(image, "detach"): image = image.detach().cpu().numpy()
-    image = np.asarray(image)
+    image = to_array(image)
     if frame is None: return image.sum(0) if image.ndim == 3 else image
     if image.ndim != 3 or not 0 <= frame < len(image):
         raise ValueError(f"{label} has no frame {frame}, counted from 0: give one image a frame, as reconstruct makes "
