@@ -63,7 +63,7 @@ def _check_frames(
     frames:int|None, # Number of frames of the movie, if it is known
 ):
     "Refuse frame numbers that are not whole, negative, or beyond the movie."
-    wrong = (number < 0) | (number % 1 != 0)
+    wrong = (number < 0) | (number != np.floor(number))
     if wrong.any():
         row = np.argmax(wrong)
         raise ValueError(f"frame numbers must be whole and count from 0, got {number[row]:g} in row {row}")

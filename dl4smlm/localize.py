@@ -51,9 +51,9 @@ def _window(place, radius_px, shape):
     rows, cols = (at.clamp(0, size - 1) for at, size in zip((rows, cols), shape[-2:]))
     return (image[:, None, None], rows[:, :, None], cols[:, None]), within_rows[:, :, None] & within_cols[:, None]
 
-def _around(image, place, radius_px):
-    index, within = _window(place, radius_px, image.shape)
-    return torch.where(within, image[index], 0.)
+def _around(place, radius_px, *images):
+    index, within = _window(place, radius_px, images[0].shape)
+    return [torch.where(within, image[index], 0.) for image in images]
 
 def _bright(image, above):
     "Image, row and column of the pixels above a value that none of the nearest exceeds."
@@ -71,12 +71,14 @@ def _bright(image, above):
 
 def _tops(image, radius_px, above=0.):
     "Image, row and column of the pixels above a value that no other within the radius exceeds."
-    return _highest(image, _bright(image, above), radius_px)
+    place = _bright(image, above)
+    return _take(place, _are_tops(*_around(place, radius_px, image)))
 
-def _highest(image, place, radius_px):
-    half = (2*radius_px + 1)**2//2
-    before, top, after = _around(image, place, radius_px).flatten(1).split([half, 1, half], 1)
-    return _take(place, (top[:, 0] > before.amax(1)) & (top[:, 0] >= after.amax(1)))
+def _are_tops(squares):
+    "Whether the middle of each square exceeds what comes before it, and is not exceeded by what comes after."
+    half = squares.shape[1]**2//2
+    before, middle, after = squares.flatten(1).split([half, 1, half], 1)
+    return (middle[:, 0] > before.amax(1)) & (middle[:, 0] >= after.amax(1))
 
 def _take(place, wins):
     wins = wins.nonzero()[:, 0]
@@ -132,9 +134,10 @@ def _places(density, least, radius_px, compiled=False):
     above = least/(4*radius_px + 2)**2
     if compiled:
         smooth, marks = _compile(_mark)(density, _weights(2*radius_px + 1, radius_px/2), above)
-        place = _highest(smooth, marks.nonzero().unbind(1), radius_px)
-    else: place = _tops(_smooth(density, radius_px, radius_px/2), radius_px, above)
-    return _take(place, _around(density, place, radius_px).sum((1, 2)) >= least)
+        place = marks.nonzero().unbind(1)
+    else: place = _bright(smooth := _smooth(density, radius_px, radius_px/2), above)
+    smoothed, squares = _around(place, radius_px, smooth, density)
+    return _take(place, _are_tops(smoothed) & (squares.sum((1, 2)) >= least))
 
 # %% ../nbs/21_localize.ipynb #1ae10977
 def _shares(density, place, reach_px):
@@ -191,6 +194,13 @@ def find_peaks(
     return peaks[confidence >= floor]
 
 # %% ../nbs/21_localize.ipynb #ff8a256d
+def _share_light(light, emitters, steps, blur, *how):
+    "Light of an emitter at each pixel, by the rule of Richardson and Lucy."
+    each = (light.sum((1, 2))/emitters.sum((1, 2)).clamp(min=0.5))[:, None, None].expand_as(light)
+    within = blur(torch.ones_like(light[:1]), *how)  # less than one at the border
+    for _ in range(steps): each = each*blur(light/(blur(each*emitters, *how) + 0.02), *how)/within
+    return each
+
 def measure_brightness(
     peaks:Tensor, # What `find_peaks` returned, (n, 5)
     density:Tensor, # Where they were found, (N, rH, rW)
@@ -206,11 +216,8 @@ def measure_brightness(
     density = density if positive else density.clamp(min=0)
     emitters = F.avg_pool2d(density[:, None], upscale, divisor_override=1)[:, 0]
     radius_px = math.ceil(2.5*width_px)
-    if compiled: blur = partial(_compile(_blur), weights=_weights(2*radius_px + 1, width_px))
-    else: blur = partial(_smooth, radius_px=radius_px, sigma_px=width_px)
-    each = (light.sum((1, 2))/emitters.sum((1, 2)).clamp(min=0.5))[:, None, None].expand_as(light)
-    within = blur(torch.ones_like(light[:1]))  # less than one at the border
-    for _ in range(steps): each = each*blur(light/(blur(each*emitters) + 0.02))/within
+    if compiled: each = _compile(_share_light)(light, emitters, steps, _blur, _weights(2*radius_px + 1, width_px))
+    else: each = _share_light(light, emitters, steps, _smooth, radius_px, width_px)
     image, col, row = peaks[:, :3].long().unbind(1)
     place = image, (row//upscale).clamp(0, frames.shape[2] - 1), (col//upscale).clamp(0, frames.shape[3] - 1)
     return torch.cat([peaks, each[place][:, None]], 1)
@@ -221,7 +228,7 @@ def peaks_to_table(
     pixel_nm:float, # Size of a super-resolution pixel in nm
 ) -> pd.DataFrame: # frame, x_nm, y_nm, confidence, spread_nm; brightness if it was measured
     "Turn peaks into a table of localizations."
-    frame, x_px, y_px, confidence, spread_px, *rest = np.asarray(peaks, dtype=float).T
+    frame, x_px, y_px, confidence, spread_px, *rest = np.ascontiguousarray(np.asarray(peaks).T, dtype=float)
     columns = {"confidence": confidence, "spread_nm": spread_px*pixel_nm, **dict(zip(["brightness"], rest))}
     return make_emitters(frame, x_px*pixel_nm, y_px*pixel_nm, **columns).drop(columns="photons")
 
@@ -264,7 +271,7 @@ def _from_peaks(reconstruction, pixel_nm, threshold, radius_nm, centre, device, 
     if threshold < reconstruction.floor:
         raise ValueError(f"only molecules of confidence {reconstruction.floor} and more were kept: "
                          f"reconstruct again with floor={threshold}, or raise the threshold")
-    return reconstruction.peaks[reconstruction.peaks[:, 3] >= threshold]
+    return reconstruction.peaks.compress(reconstruction.peaks[:, 3] >= threshold, axis=0)
 
 # %% ../nbs/21_localize.ipynb #e15585c4
 def correct_grid(
@@ -322,6 +329,8 @@ def localize(
         raise ValueError("the pixel size is missing: give pixel_nm=, the camera's pixel divided by the upscale")
     known = getattr(density, "threshold", None)
     threshold = threshold if threshold is not None else 0.2 if known is None else known
+    if not threshold >= 0:
+        raise ValueError(f"threshold, the least confidence of a molecule, must be 0 or more, got {threshold}")
     calibration = calibration or getattr(density, "calibration", None)
     find = _from_peaks if hasattr(density, "peaks") else _from_frames
     table = peaks_to_table(find(density, pixel_nm, threshold, radius_nm, centre, device, progress), pixel_nm)
