@@ -302,6 +302,7 @@ def add_uncertainty(
 def _look_up(values, curve):
     "Read a curve at many places, a part in each thread."
     parts = np.array_split(np.asarray(values), max(1, min(len(values)//2**16, torch.get_num_threads())))
+    if len(parts) == 1: return np.interp(parts[0], *curve)
     with ThreadPoolExecutor(len(parts)) as pool:
         return np.concatenate([*pool.map(partial(np.interp, xp=curve[0], fp=curve[1]), parts)])
 

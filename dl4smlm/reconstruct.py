@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -274,13 +275,14 @@ def _go_over(
                      scan.at_once if scan.at_once > 1 else 0, scan.at_once, alone, _gpu_threads() if gpu else None)
     light, rows, done = None, [], 0
     try:
-        for number, frames, more, found in seen:
-            if gpu: more.record_stream(torch.cuda.current_stream(more.device))
-            light, rows, done = _add(light, more), [*rows, found], done + frames
-            bar.update(frames)
-            if done < min(block, total - number*block): continue
-            yield number, light, np.concatenate(rows)  # at once: what comes next may fail
-            light, rows, done = None, [], 0
+        with closing(read), closing(seen):  # the threads end here, whatever happens
+            for number, frames, more, found in seen:
+                if gpu: more.record_stream(torch.cuda.current_stream(more.device))
+                light, rows, done = _add(light, more), [*rows, found], done + frames
+                bar.update(frames)
+                if done < min(block, total - number*block): continue
+                yield number, light, np.concatenate(rows)  # at once: what comes next may fail
+                light, rows, done = None, [], 0
     finally: torch.set_num_threads(threads)  # which the threads have changed for those to come
 
 # %% ../nbs/23_reconstruct.ipynb #ba1d4135
@@ -400,8 +402,9 @@ def reconstruct(
     prepare = time.perf_counter() - begin
     with tuning(scan.tuned), keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)
-        with tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number) as bar:
-            for done in _go_over(scan, blocks.todo, block, bar): blocks.keep(*done)
+        with (tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number) as bar,
+              closing(_go_over(scan, blocks.todo, block, bar)) as pieces):
+            for piece in pieces: blocks.keep(*piece)
         light, peaks = blocks.join()
     accounts = _accounts(scan, blocks, prepare, time.perf_counter() - begin)
     return Reconstruction(to_emitters(light), peaks, floor, radius_nm, pixel_nm/r if pixel_nm else None, scan.frames,
