@@ -9,24 +9,18 @@ import json
 import re
 import subprocess
 import sys
-from configparser import ConfigParser
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-NBS = ROOT / "nbs"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from project import NBS, ROOT, notebooks, settings
+
 KINDS = "*.md *.cff *.ipynb *.yml *.yaml *.toml .github/*".split()
 COLAB = "https://colab.research.google.com/github/"
 BADGE = '<a href="{link}"><img src="https://colab.research.google.com/assets/colab-badge.svg" alt="Open in Colab"></a>'
 INSTALL = """#| hide
 #| eval: false
 ![ -e /content ] && pip install -q fastcore {package}  # on Colab only"""
-
-
-def settings():
-    "The values of settings.ini."
-    config = ConfigParser()
-    config.read(ROOT / "settings.ini", encoding="utf-8")
-    return config["DEFAULT"]
 
 
 def wanted():
@@ -48,12 +42,6 @@ def replace(text, old, new):
     for before, after in pairs:
         text = re.sub(re.escape(before) + r"(?![\w-])", lambda _, after=after: after, text)
     return text
-
-
-def pages():
-    "The notebooks of the book; hidden folders left out."
-    inside = [(path, path.relative_to(NBS).parts) for path in sorted(NBS.rglob("*.ipynb"))]
-    return [path for path, parts in inside if not any(part.startswith((".", "_")) for part in parts)]
 
 
 def colab_link(page):
@@ -96,7 +84,7 @@ def texts():
     for path in [ROOT / name for name in listed]:
         if path.is_symlink() or path == NBS / "nbdev.yml": continue
         text = replace(path.read_text(encoding="utf-8"), written(), wanted())
-        if path in pages(): text = with_colab(json.loads(text), path)
+        if path in notebooks(): text = with_colab(json.loads(text), path)
         yield path, text
 
 

@@ -19,7 +19,10 @@ from nbconvert import HTMLExporter
 from nbdev.serve import proc_nbs
 from pygments.formatters import HtmlFormatter
 
-ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from project import NBS, ROOT, notebooks
+
 MATHJAX = Path("/usr/share/javascript/mathjax/MathJax.js")  # Debian: libjs-mathjax
 ELSEWHERE = "https://cdn.jsdelivr.net/npm/mathjax@2/MathJax.js"
 OPTION = re.compile(r"^#\|\s*([\w-]+):\s*(.*)\n?", re.M)
@@ -107,9 +110,7 @@ def body(notebook):
 def make(folder, processed):
     "Write every page into the folder; return the pages by name, and what is wrong with them."
     pages, failed, names = {}, [], {}
-    sources = [path.relative_to(ROOT / "nbs") for path in sorted((ROOT / "nbs").rglob("*.ipynb"))]
-    sources = [path for path in sources if not path.parts[0].startswith(".")]
-    for source in sources:
+    for source in [path.relative_to(NBS) for path in notebooks()]:
         if not (processed / source).exists():
             failed.append(f"{source}: no page")
             continue
@@ -117,7 +118,7 @@ def make(folder, processed):
         failed += [f"{source}: {problem}" for problem in problems(notebook)]
         front = front_matter(notebook)
         name = source.with_name(front["output-file"]).as_posix()
-        names[(ROOT / "nbs" / source).resolve()] = name
+        names[(NBS / source).resolve()] = name
         pages[name] = source, front, body(notebook)
     for name, (source, front, page) in pages.items():
         to_pages(page, source, name, names)
@@ -130,7 +131,7 @@ def make(folder, processed):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(html, encoding="utf-8")
     for path in ["styles.css", "images"]:
-        place = ROOT / "nbs" / path
+        place = NBS / path
         if place.is_dir(): shutil.copytree(place, folder / path, dirs_exist_ok=True)
         else: shutil.copy(place, folder / path)
     return {name: page for name, (_, _, page) in pages.items()}, failed
@@ -140,7 +141,7 @@ def to_pages(page, source, name, names):
     "Let links to notebooks lead to their pages, as Quarto does."
     for link in page.find_all("a", href=re.compile(r"^(?!https?:)[^#]*\.ipynb")):
         path, _, anchor = link["href"].partition("#")
-        target = names.get((ROOT / "nbs" / source.parent / unquote(path)).resolve())
+        target = names.get((NBS / source.parent / unquote(path)).resolve())
         if target: link["href"] = "../" * name.count("/") + target + (f"#{anchor}" if anchor else "")
 
 

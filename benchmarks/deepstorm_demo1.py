@@ -85,7 +85,9 @@ def scale(x, like=None):
 
 class Draws:
     "Batches drawn at random from a list of patches, a pure function of the seed and the epoch."
-    def __init__(self, x, y, batches, batch_size=16, seed=0): vars(self).update(locals(), epoch=0)
+    def __init__(self, x, y, batches, batch_size=16, seed=0):
+        self.x, self.y, self.batches, self.batch_size, self.seed, self.epoch = x, y, batches, batch_size, seed, 0
+
     def __len__(self): return self.batches
     def set_epoch(self, epoch): self.epoch = epoch
 

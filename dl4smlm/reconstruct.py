@@ -402,8 +402,8 @@ def reconstruct(
     prepare = time.perf_counter() - begin
     with tuning(scan.tuned), keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)
-        with (tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number) as bar,
-              closing(_go_over(scan, blocks.todo, block, bar)) as pieces):
+        bar = tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number)
+        with bar, closing(_go_over(scan, blocks.todo, block, bar)) as pieces:
             for piece in pieces: blocks.keep(*piece)
         light, peaks = blocks.join()
     accounts = _accounts(scan, blocks, prepare, time.perf_counter() - begin)
