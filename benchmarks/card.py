@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 
 import dl4smlm as smlm
-from dl4smlm.compare import map_scores, show_map
+from dl4smlm.atlas import map_scores, show_map
 from dl4smlm.evaluate import outcomes
 from dl4smlm.recipes import EMCCD
 

@@ -29,7 +29,7 @@ _MODULES = {
     "callbacks": "EarlyStop LivePlot Track",
     "classic": "train_valid",
     "finder": "find_rate show_rates",
-    "models.contract": "EmitterNet check_model",
+    "models.contract": "EmitterNet FineNet check_model",
     "models.zoo": "create_model list_models model_table",
     "localize": "add_uncertainty correct_grid localize",
     "photons": "measure_photons",
@@ -49,7 +49,8 @@ _MODULES = {
               "save_pretrained shipped_models",
     "distill": "distill teacher_errors",
     "recipes": "recipe_stream train_recipe",
-    "compare": "Contest compare lone_bounds map_scores show_contest show_map show_scores",
+    "compare": "Contest compare show_contest show_scores",
+    "atlas": "lone_bounds map_scores show_map",
     "views": "blend describe_axes draw_pictures show_agreement show_errors show_histories show_models show_outcomes "
              "show_values",
     "player": "MoviePlayer contact_sheet lightness show_colour_maps",

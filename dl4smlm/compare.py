@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['SCORES', 'Verdict', 'judge', 'score_groups', 'bootstrap', 'epochs_in', 'interval', 'Contest', 'compare',
-           'show_contest', 'show_scores', 'lone_bounds', 'map_scores', 'show_map']
+           'show_contest', 'show_scores']
 
 # %% ../nbs/25b_compare.ipynb #7a292bec
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,22 +23,18 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import t as student
 from tqdm.auto import tqdm
 
-from .bound import position_bound
 from .bundle import from_pretrained
 from .calibrate import pick_threshold
-from .camera import Camera
 from .core import pick_device, set_seed
 from .data import rasterise
-from .evaluate import local_density, outcomes, score_curve, share_of_all
+from .evaluate import Scores, local_density, outcomes, score_curve
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
 from .losses import L1L2Loss
 from .metrics import enlarge, nmse, ssim
 from .models.contract import EmitterNet
 from .models.zoo import create_model
-from .psf import GaussianPSF
 from .reconstruct import bytes_per_pixel, fuse_where_possible, reconstruct
-from .simulate import simulate
 from .viz import busiest_window, mean_image, show_images, white_level
 
 # %% ../nbs/25b_compare.ipynb #5ee1680c
@@ -93,13 +90,12 @@ def score_groups(
     weights:np.ndarray, # How much each group counts, (groups,)
 ) -> dict[str, float]: # The scores named in `SCORES`; efficiency and nmse in per cent
     "Compute all scores, each group with its weight."
-    hit, false, missed, square = weights @ verdict.counts
-    jaccard, rmse = share_of_all(hit, false + missed), np.sqrt(square/hit) if hit else np.nan
+    *counts, square = weights @ verdict.counts
+    rmse = np.sqrt(square/counts[0]) if counts[0] else np.nan
+    scores = Scores(*counts, rmse, bias_x_nm=np.nan, bias_y_nm=np.nan, radius_nm=np.nan)
     image, true = (np.tensordot(weights, part, 1) for part in (verdict.images, verdict.truth))
-    pictures = (nmse(image, true), ssim(image, true)) if true.any() else (np.nan, np.nan)
-    values = (jaccard, share_of_all(hit, false), share_of_all(hit, missed), rmse,
-              100 - np.hypot(100*(1 - jaccard), rmse), *pictures)
-    return dict(zip(SCORES, map(float, values)))
+    pictures = {"nmse": nmse(image, true), "ssim": ssim(image, true)} if true.any() else {}
+    return {name: float(pictures.get(name, getattr(scores, name, np.nan))) for name in SCORES}
 
 def bootstrap(
     verdict:Verdict, # What a network made of a movie
@@ -141,29 +137,29 @@ def epochs_in(
 # %% ../nbs/25b_compare.ipynb #1234099f
 def _name_all(models):
     "Turn what was given into labels and the arguments that make a network."
-    if isinstance(models, str | EmitterNet): models = [models]
-    if not isinstance(models, Mapping):
-        _check_recipes(models := list(models))
-        models = [(model if isinstance(model, str) else model.config["name"], model) for model in models]
-        twice = {label for label, _ in models if [name for name, _ in models].count(label) > 1}
-        if twice: raise ValueError(f"{', '.join(sorted(twice))} enters more than once: give a mapping from labels of "
-                                   "your own to networks")
-        models = dict(models)
-    _check_recipes(models.values())
-    return {label: model if isinstance(model, str) else model.config for label, model in models.items()}
+    if isinstance(models, Mapping): return {label: _recipe(model) for label, model in models.items()}
+    recipes = [_recipe(model) for model in ([models] if isinstance(models, str | EmitterNet) else models)]
+    labels = [recipe if isinstance(recipe, str) else recipe["name"] for recipe in recipes]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice: raise ValueError(f"{', '.join(twice)} enters more than once: give a mapping from labels of your own "
+                               "to networks")
+    return dict(zip(labels, recipes))
 
-def _check_recipes(models):
-    for model in models:
-        if not isinstance(model, str) and getattr(model, "config", None) is None: raise ValueError(
-            f"{type(model).__name__} was not made by create_model, so it cannot be made anew for each seed: train "
-            "it, and let it enter by trained={\"its label\": network}")
+def _recipe(model):
+    "The name, or the arguments, that make another network like it."
+    if isinstance(model, str): return model
+    if getattr(model, "config", None) is None: raise ValueError(
+        f"{type(model).__name__} was not made by create_model, so it cannot be made anew for each seed: train "
+        "it, and let it enter by trained={\"its label\": network}")
+    return model.config
 
 def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
-def _train(model, train, valid, budget, lr, seed, loss, device, precision, clip, progress):
-    clock, (epochs, minutes) = _Clock(), budget
+def _train(model, *, lr, seed, train, valid, epochs, minutes, loss, device, precision, clip, progress):
+    "Train a network; return its history, with the seconds since training began."
+    clock = _Clock()
     if minutes is not None: epochs = epochs_in(minutes, model, train, loss, device, precision)
     set_seed(seed)
     learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
@@ -261,17 +257,18 @@ def compare(
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
     _check_contest(entries, trained, lr, seeds, test)
     _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train)
-    how, so_far = (loss, device, precision, clip, progress), _empty_contest(test, bound_nm)
+    train_one = partial(_train, train=train, valid=valid, epochs=epochs, minutes=minutes, loss=loss, device=device,
+                        precision=precision, clip=clip, progress=progress)
+    so_far = _empty_contest(test, bound_nm)
     for label in tqdm([*entries, *trained], unit="network", disable=not progress):
-        models, judged, past = [], [], []
+        made, judged, past = [], [], []
         for seed in seeds if label in entries else ():
             rate = lr[label] if isinstance(lr, Mapping) else lr
-            models.append(_make(entries[label], upscale, seed))
-            history = _train(models[-1], train, valid, (epochs, minutes), rate, seed, *how)
-            past.append(history.assign(network=label, seed=seed))
-            judged.append(_judge_fairly(models[-1], tune, test, device))
-        if label in trained: models, judged = [trained[label]], [judge(trained[label], *test, device=device)]
-        so_far = _add(so_far, label, models[0], judged, past, draws)
+            made.append(_make(entries[label], upscale, seed))
+            past.append(train_one(made[-1], lr=rate, seed=seed).assign(network=label, seed=seed))
+            judged.append(_judge_fairly(made[-1], tune, test, device))
+        if label in trained: made, judged = [trained[label]], [judge(trained[label], *test, device=device)]
+        so_far = _add(so_far, label, made[0], judged, past, draws)
         if keep is not None: keep(so_far)
     return so_far
 
@@ -399,66 +396,3 @@ def _draw_bound(axes, contest):
         ax.plot(middle[size > 0], np.sqrt(square[size > 0]/size[size > 0]), color="0.4", ls="--", label="bound")
     axes[2].axhline(np.sqrt((contest.bound_nm**2).mean()), color="0.4", ls="--")
     for ax in axes[:3]: ax.set_ylim(bottom=0)
-
-def lone_bounds(
-    emitters:pd.DataFrame, # Emitters with photons
-    background:float=10., # Background photons per pixel
-    camera:Camera=Camera(), # The camera
-    psf:GaussianPSF=GaussianPSF(), # The point spread function
-) -> np.ndarray: # Smallest error (RMSE along x and y together) of each in nm, (n,)
-    "Give the Cramér-Rao bound of every emitter as if it were alone, by its photons."
-    photons = emitters["photons"].to_numpy(dtype=float)
-    known = np.geomspace(photons.min(), photons.max()*(1 + 1e-9), 24)
-    bound = position_bound(known, background, camera, psf)["rmse_nm"]
-    return np.exp(np.interp(np.log(photons), np.log(known), np.log(bound)))
-
-# %% ../nbs/25b_compare.ipynb #ff1a3340
-def map_scores(
-    models:Mapping[str, EmitterNet], # Trained networks by label, each with a `normalise` for this camera
-    densities:Iterable[float]=(0.5, 1., 2., 4., 8.), # Emitters per µm² and frame
-    photons:Iterable[float]=(500., 1000., 2000., 4000.), # Photons of every emitter
-    frames:int=40, # Frames of each movie
-    size_px:int=32, # Height and width of a frame in camera pixels
-    camera:Camera=Camera(), # The camera
-    psf:GaussianPSF=GaussianPSF(), # The point spread function
-    background:float=10., # Photons per pixel and frame
-    seed:int=0, # Seed of the movies; all networks see the same
-    device:str="auto", # Where to compute
-    progress:bool=False, # Show a progress bar
-) -> pd.DataFrame: # One row a network and movie: network, density, photons, the scores, bound_nm
-    "Judge networks over a grid of densities and brightnesses."
-    rows, grid = [], [(density, light) for density in densities for light in photons]
-    for number, (density, light) in enumerate(tqdm(grid, unit="movie", disable=not progress)):
-        movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number)
-        bound = position_bound(light, background, camera, psf)["rmse_nm"][0]
-        for name, model in models.items():
-            verdict = judge(model, movie, truth, groups=1, device=device)
-            scores = score_groups(verdict, np.ones(1, np.float32))
-            rows.append({"network": name, "density": density, "photons": light, **scores, "bound_nm": bound})
-    return pd.DataFrame(rows)
-
-# %% ../nbs/25b_compare.ipynb #361335a0
-def show_map(
-    table:pd.DataFrame, # What `map_scores` returned
-    score:str="jaccard", # Which score to draw; "rmse_nm" is drawn as a multiple of the bound
-    columns:int=3, # Networks in a row
-) -> np.ndarray: # The axes, one for each network
-    "Draw the atlas of each network: density to the right, photons upwards."
-    names = list(dict.fromkeys(table["network"]))
-    value = table["rmse_nm"]/table["bound_nm"] if score == "rmse_nm" else table[score]
-    table, label = table.assign(value=value), "error / bound" if score == "rmse_nm" else score
-    low, high = (1, value.max()) if score == "rmse_nm" else (min(0, value.min()), max(1, value.max()))
-    wide, tall = min(columns, len(names)), -(-len(names)//columns)
-    figure, axes = plt.subplots(tall, wide, figsize=(3*wide + 0.8, 2.8*tall), squeeze=False, layout="constrained")
-    for ax in axes.flat[len(names):]: ax.remove()
-    for ax, name in zip(axes.flat, names):
-        part = table[table["network"] == name].pivot(index="photons", columns="density", values="value")
-        drawn = ax.imshow(part, origin="lower", cmap="viridis", vmin=low, vmax=high, aspect="auto")
-        for (row, col), number in np.ndenumerate(part.to_numpy()):
-            bright = (number - low)/(high - low) > 0.6
-            ax.text(col, row, f"{number:.2f}", ha="center", va="center", size=8, color="black" if bright else "white")
-        ax.set(title=name, xlabel="emitters per µm²", ylabel="photons")
-        ax.set_xticks(range(part.shape[1]), [f"{x:g}" for x in part.columns])
-        ax.set_yticks(range(len(part)), [f"{y:g}" for y in part.index])
-    figure.colorbar(drawn, ax=axes.flat[:len(names)].tolist(), label=label)
-    return axes.flat[:len(names)]

@@ -20,8 +20,8 @@ import yaml
 
 from .core import check_emitters
 from .formats import from_decode, join_axes, pixel_needed, split_axes, to_decode
-from .strangers import check_promise, naming, read_yaml
-from .thunderstorm import make_table
+from .strangers import LENGTHS_NM, check_promise, naming, read_yaml
+from .thunderstorm import floats, make_table
 
 # %% ../nbs/06d_containers.ipynb #9da27496
 @contextmanager
@@ -82,7 +82,7 @@ def read_picasso(
     if missing or locs.ndim != 1: raise ValueError(f"{path}: locs has no column {', '.join(sorted(missing))}")
     if pixel_nm is None: pixel_nm = notes.get("Pixelsize") or notes.get("Camera.Pixelsize")
     if not isinstance(pixel_nm, int | float | None): raise ValueError(f"{path} has the pixel size {pixel_nm!r}")
-    p, columns = pixel_needed(path, pixel_nm, "nothing beside it says how large a pixel is"), {}
+    p, columns = pixel_needed(pixel_nm, f"{path}: nothing beside it says how large a pixel is"), {}
     for theirs in locs.dtype.names:
         if theirs in (notes.get(_UNKNOWN) or ()): continue
         values = locs[theirs].astype(float)*(p if theirs in _PICASSO_PX else 1)
@@ -96,7 +96,7 @@ def _picasso_columns(table, p):
     table, columns = split_axes(check_emitters(table), _PICASSO_PAIRS), {}
     theirs = {ours: name for name, ours in (_PICASSO_PX | _PICASSO).items()}
     for ours in ["frame", "x_nm", "y_nm", *(name for name in table if name not in ("frame", "x_nm", "y_nm"))]:
-        name, values = theirs.get(ours, ours), table[ours].to_numpy(dtype=float)
+        name, values = theirs.get(ours, ours), floats(table, ours)
         if name in columns: raise ValueError(f"a column named {ours!r} has another meaning in Picasso: rename it")
         if not np.isfinite(values).all():
             raise ValueError(f"column {ours} has NaN or infinite values, for which Picasso drops the row: leave it out")
@@ -131,7 +131,7 @@ def write_picasso(
     beside:str|Path|None=None, # YAML file to write; None for the one with the same name
 ):
     "Write a table of Picasso, with its description in the file and beside it."
-    p = pixel_needed(path, pixel_nm, "Picasso counts in pixels")
+    p = pixel_needed(pixel_nm, "Picasso counts in pixels")
     columns = _picasso_columns(table, p)
     unknown = [name for name in ("lpx", "lpy") if name not in columns]
     if unknown: warnings.warn("the table has no uncertainty_nm: Picasso gets a tenth of a pixel for all", stacklevel=2)
@@ -179,7 +179,7 @@ def write_decode_h5(
     **unused, # What other formats need
 ):
     "Write a table as DECODE's HDF5, in pixels."
-    columns = to_decode(table, path, pixel_nm)
+    columns = to_decode(table, pixel_nm)
     arrays = {name: np.stack([columns[c] for c in parts], 1) for name, parts in _TRIPLES.items()}
     arrays |= {name: columns[name] for name in _SINGLES}
     with h5py.File(path, "w") as file:
@@ -210,7 +210,7 @@ def write_smlm(
     check_emitters(table)
     names = [_SMLM.get(name, str(name)) for name in table]
     if len(set(names)) < len(names): raise ValueError(f"two columns would be called the same in .smlm: {names}")
-    values = table.to_numpy(dtype=float).copy()
+    values = np.stack([floats(table, name) for name in table], axis=1)
     values[:, names.index("frame")] += 1
     if len(values) and values[:, names.index("frame")].max() > 2**24:
         raise ValueError("a frame number beyond 16 million cannot be written exactly in .smlm: choose another format")
@@ -241,6 +241,9 @@ def _member(path, archive, name, size=None):
 
 def _smlm_layout(path, archive):
     "Return the type of a record, the units and the entry in the list of the one table of an archive."
+    if "manifest.json" not in archive.namelist():
+        raise ValueError(f"{path} is a ZIP archive without manifest.json, so not a .smlm. If it is a table, save it as "
+                         "CSV (in Excel: File > Save As)")
     manifest = json.loads(_member(path, archive, "manifest.json"))
     if str(manifest.get("format_version")) != "0.2":
         raise ValueError(f"{path} has version {manifest.get('format_version')!r} of .smlm, and 0.2 is needed")
@@ -256,7 +259,7 @@ def _smlm_layout(path, archive):
     return np.dtype(types), layout.get("units", []), entry
 
 # %% ../nbs/06d_containers.ipynb #52520be4
-_LENGTHS = {"nm": 1., "um": 1e3, "µm": 1e3, "angstrom": 0.1, "mm": 1e6, "": 1., "1": 1.}
+_LENGTHS = LENGTHS_NM | {"": 1., "1": 1.} # without a unit: nm
 
 def read_smlm(
     path:str|Path, # .smlm file with one table
@@ -275,7 +278,7 @@ def read_smlm(
             values = data[theirs].astype(float) + float(shifts.get(theirs, 0))
             if ours.endswith("_nm"):
                 if unit not in {**_LENGTHS, "px": 1, "pixel": 1}: raise ValueError(f"{theirs} has the unit {unit!r}")
-                values = values*(_LENGTHS.get(unit) or pixel_needed(path, pixel_nm))
+                values = values*(_LENGTHS.get(unit) or pixel_needed(pixel_nm, f"{path} counts in pixels"))
             columns[ours] = theirs, values
         missing = {"frame", "x_nm", "y_nm"} - set(columns)
         if missing: raise ValueError(f"it has no column {_SMLM[min(missing)]}; it has {', '.join(record.names)[:200]}")

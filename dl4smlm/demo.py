@@ -108,6 +108,6 @@ def _write(folder, movie, truth, density, found):
     save_localizations(truth, folder/"truth.csv")
     save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
     save_localizations(found, folder/"localizations.csv")
-    figure = show_reconstruction(movie, density, found, truth, size=4).flat[0].figure
-    figure.savefig(folder/"figure.png", dpi=150)
+    figure = show_reconstruction(movie, density, found, truth, size=2.3).flat[0].figure
+    figure.savefig(folder/"figure.png", dpi=240)
     plt.close(figure)

@@ -20,6 +20,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
 from .core import check_emitters
+from .layers import evaluation_mode
 from .metrics import image_scores
 
 # %% ../nbs/22_evaluate.ipynb #66309416
@@ -189,7 +190,11 @@ def outcomes(
     partner = a.iloc[i].set_axis(j)  # under the row number of its emitter
     result = b.assign(is_true=True, is_found=b.index.isin(j), dx_nm=partner["x_nm"] - b["x_nm"],
                       dy_nm=partner["y_nm"] - b["y_nm"], photons_found=partner["photons"])
-    if threshold := _photon_threshold(truth, min_photons): result = result[result["photons"] > threshold]
+    if threshold := _photon_threshold(truth, min_photons):
+        result = result[result["photons"] > threshold]
+        if len(truth) and not len(result):
+            raise ValueError(f"no emitter is left to score by: none has more than {threshold:g} photons, and the "
+                             f"brightest has {truth['photons'].max():g}: lower min_photons")
     invented = a.drop(index=i).rename(columns={"photons": "photons_found"}).assign(is_true=False, is_found=True)
     return pd.concat([result, invented.reindex(columns=result.columns)], ignore_index=True)
 
@@ -197,11 +202,12 @@ def _photon_threshold(
     truth:pd.DataFrame, # True emitters, those near the border left out
     min_photons:float|str, # A number of photons, or "quartile"
 ) -> float: # The number of photons
-    "Turn `quartile` into photons: the lower quartile of the truth, rounded down."
+    "Turn `quartile` into photons: the lower quartile of the truth, rounded down; 0 if all are equally bright."
     if min_photons == 0: return 0.
     if "photons" not in truth: raise ValueError("the truth has no column photons, so there can be no threshold on them")
     if min_photons == "quartile":
-        return float(np.floor(np.quantile(truth["photons"], 0.25, method="hazen"))) if len(truth) else 0.
+        if not len(truth) or np.ptp(truth["photons"]) == 0: return 0.
+        return float(np.floor(np.quantile(truth["photons"], 0.25, method="hazen")))
     if isinstance(min_photons, str) or not min_photons > 0:
         raise ValueError(f"min_photons must be a number from 0, or 'quartile', got {min_photons!r}")
     return float(min_photons)
@@ -327,8 +333,7 @@ def test_model(
 ) -> pd.DataFrame: # One row an image: the image scores, then the same of an empty image and of the frame
     "Judge a network by the images it makes of test frames, beside an empty image and the frame itself."
     device, rows = next(model.parameters()).device, []
-    model.eval()
-    with torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         for x, y in loader:
             images = model(x.to(device)).clamp(min=0).cpu()
             for image, truth, frame in zip(*(part[:, 0].numpy() for part in (images, y, x))):

@@ -29,12 +29,11 @@ def warn_left_out(
     if lost: warnings.warn(f"{format} has no place for {', '.join(lost)}: left out", stacklevel=3)
 
 def pixel_needed(
-    path:str|Path, # File that is read or written, for the error
     pixel_nm:float|None, # Size of a pixel in nm, if it is known
-    why:str="its positions are in pixels", # What it is needed for
+    why:str, # What it is needed for
 ) -> float: # The same number
     "Refuse to go on without the size of a pixel."
-    if pixel_nm is None: raise ValueError(f"{path}: {why}, give the size of a pixel: pixel_nm=...")
+    if pixel_nm is None: raise ValueError(f"{why}, give the size of a pixel: pixel_nm=...")
     if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
     return float(pixel_nm)
 
@@ -45,7 +44,7 @@ def read_plain(
     first_frame:int=0, # Number of the movie's first frame in this file
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a CSV file whose columns have our names; a column without a name is left out."
-    headers = read_headers(Path(path))
+    headers = read_headers(path)
     numbers = read_numbers(path, headers)
     double = {name for name in headers if headers.count(name) > 1}
     missing = [name for name in ("frame", "x_nm", "y_nm") if name not in headers]
@@ -82,7 +81,7 @@ def read_challenge(
     "Read a table of the SMLM challenge: a result or its truth."
     if Path(path).is_file() and not Path(path).stat().st_size: # no header and no rows
         return make_table(path, {name: (name, []) for name in _CHALLENGE}, first_frame)
-    first = read_headers(Path(path))
+    first = read_headers(path)
     named = not all(map(is_number, first))
     headers = [_TRUTH.get(name, "") for name in first] if named else list(_CHALLENGE)
     if sorted(filter(None, headers)) != sorted(_CHALLENGE) or len(headers) != len(first):
@@ -96,10 +95,10 @@ def write_challenge(
     path:str|Path, # File to write; one that is there is replaced
     **unused, # What other formats need
 ):
-    "Write a table for the assessment of the SMLM challenge: no header, z and photons 0 where they are not known."
+    "Write a table for the SMLM challenge: no header if it has rows, z and photons 0 where they are not known."
     warn_left_out("the challenge's format", check_emitters(table), _CHALLENGE)
     columns = table.reindex(columns=_CHALLENGE, fill_value=0).assign(frame=table["frame"] + 1)
-    columns.to_csv(path, index=False, header=False, float_format="%.5f")
+    columns.to_csv(path, index=False, header=False if len(table) else list(_TRUTH), float_format="%.5f")
 
 # %% ../nbs/06c_formats.ipynb #25019e94
 ZEROCOST = {"Photon #": "intensity [photon]", "Sigma [nm]": "sigma [nm]", "confidence [a.u]": "confidence"}
@@ -164,7 +163,7 @@ def named_columns(
     line:int=0, # Which line has the names
 ) -> dict: # The columns that are there and not empty: {our name: (name in the file, values)}
     "Read those columns of a CSV file that have a meaning to us."
-    headers = read_headers(Path(path), line)
+    headers = read_headers(path, line)
     numbers = read_numbers(path, headers, skip=line + 1)
     at = {name: headers.index(theirs) for name, theirs in names.items() if theirs in headers}
     missing = [names[name] for name in ("frame", "x_nm", "y_nm") if name not in at]
@@ -211,8 +210,8 @@ def from_decode(
     "Translate the columns of a DECODE table into ours."
     unit, sizes = meta.get("xy_unit"), np.ravel([] if meta.get("px_size") is None else meta["px_size"]).astype(float)
     if unit not in ("px", "nm"): raise ValueError(f"{path}: xy_unit must be px or nm, and is {unit!r}")
-    if len(sizes) == 2 and pixel_nm is None: along = {"x": sizes[0], "y": sizes[1]}
-    else: along = dict.fromkeys("xy", pixel_needed(path, pixel_nm, "it does not say how large a pixel is"))
+    if len(sizes) != 2 or pixel_nm is not None: sizes = [pixel_nm]*2
+    along = {axis: pixel_needed(size, f"{path} does not say how large a pixel is") for axis, size in zip("xy", sizes)}
     ours = {}
     for name, (theirs, power) in _DECODE.items():
         if theirs not in columns: continue
@@ -228,11 +227,10 @@ def from_decode(
 # %% ../nbs/06c_formats.ipynb #e653abe2
 def to_decode(
     table:pd.DataFrame, # Localizations
-    path:str|Path, # File that will be written, for errors
     pixel_nm:float|None, # Size of a pixel in nm
 ) -> dict: # Columns in DECODE's names and units; what we do not have is NaN, or DECODE's own default
     "Translate our table into the columns of a DECODE table, in pixels."
-    p = pixel_needed(path, pixel_nm, "DECODE counts in pixels")
+    p = pixel_needed(pixel_nm, "DECODE counts in pixels")
     table = split_axes(check_emitters(table))
     warn_left_out("DECODE", table, _DECODE)
     theirs = {"z": 0., "prob": 1., "id": -1, "phot": 0.}
@@ -265,7 +263,7 @@ def write_decode_csv(
     **unused, # What other formats need
 ):
     "Write a table as DECODE's CSV, in pixels."
-    columns = to_decode(table, path, pixel_nm)
+    columns = to_decode(table, pixel_nm)
     meta = json.dumps({"xy_unit": "px", "px_size": [float(pixel_nm)]*2})
     with open(path, "w", encoding="utf-8", newline="") as file:
         file.write(f'# DECODE EmitterSet\n# {{"version": "dl4smlm"}}\n# {meta}\n')

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from .explore import Explorer, labelled_slider, make_panels
+from .layers import evaluation_mode
 from .losses import L1L2Loss, blur
 from .models.contract import EmitterNet
 
@@ -20,16 +21,15 @@ def _listen(model, counts, names):
     "Run a network on one frame, and keep what the named layers put out."
     if model.normalise is None:
         raise ValueError("the network does not know how to normalise counts: train it with a Learner, or set normalise")
-    kept, layers, training = {}, dict(model.named_modules()), model.training
+    kept, layers = {}, dict(model.named_modules())
     hooks = [layers[name].register_forward_hook(lambda _m, _i, out, name=name: kept.update({name: out.clone()}))
              for name in names]
     device = next(model.parameters()).device
     frame = torch.as_tensor(np.asarray(counts, dtype=np.float32), device=device)
     try:
-        with torch.inference_mode(): model.eval()(model.normalise(frame[None])[:, None])
+        with evaluation_mode(model), torch.inference_mode(): model(model.normalise(frame[None])[:, None])
     finally:
         for hook in hooks: hook.remove()
-        model.train(training)
     return {name: out[0].float().cpu().numpy() for name, out in kept.items() if getattr(out, "ndim", 0) == 4}
 
 def list_layers(

@@ -23,8 +23,8 @@ import yaml
 from tifffile import imwrite
 
 from .core import new_file, new_folder, to_array
-from .strangers import check_promise, naming, read_yaml
-from .tiff import PIXEL_NM, TiffFrames, cut_short, image_offsets, read_run
+from .strangers import LENGTHS_NM, check_promise, naming, read_yaml
+from .tiff import PIXEL_NM, TiffFrames, check_pixel_size_nm, cut_short, image_offsets, read_run
 
 # %% ../nbs/06_io.ipynb #fd00eafb
 def _check_frames(path, shape, dtype):
@@ -45,10 +45,11 @@ class RunFrames:
         shape:tuple, # (T, H, W), or (H, W) for one frame
         dtype:np.dtype, # Type of a number, with the order of its bytes
         pixel_nm:float|None=None, # Size of a pixel in nm, if it is known
+        doubt:str="", # What else is said about it
     ):
         self.path, self.start, self.stored = path, start, np.dtype(dtype)
         self.shape, self.dtype = _check_frames(path, shape, self.stored), self.stored.newbyteorder("=")
-        self.pixel_nm, self.doubt, self.file = pixel_nm, "", None
+        self.pixel_nm, self.doubt, self.file = pixel_nm, doubt, None
         if start + math.prod(self.shape)*self.stored.itemsize > path.stat().st_size: raise ValueError(cut_short(path))
         self.file = open(path, "rb")
 
@@ -79,7 +80,8 @@ def _open_raw(path):
         dtype = np.dtype(str(told["Data Type"])).newbyteorder("<" if told.get("Byte Order", "<") == "<" else ">")
     sizes = [told[key] for key in ("Pixelsize", "Camera.Pixelsize") if isinstance(told.get(key), int | float)]
     believed = [float(size) for size in sizes if PIXEL_NM[0] <= size <= PIXEL_NM[1]]
-    return RunFrames(path, 0, shape, dtype, believed[0] if believed else None)
+    doubt = f"pixels of {sizes[0]:g} nm" if sizes and not believed else ""
+    return RunFrames(path, 0, shape, dtype, believed[0] if believed else None, doubt)
 
 # %% ../nbs/06_io.ipynb #36bbba2d
 def _natural_order(
@@ -96,6 +98,10 @@ def list_tiffs(
     found = [p for p in folder.iterdir() if p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith(".")]
     return sorted(found, key=_natural_order)
 
+def _holds_one(path, frames):
+    "Tell whether a TIFF file holds a single image as large as `frames`, by its size and its list of images alone."
+    return path.stat().st_size < 2*math.prod(frames.shape[1:])*frames.dtype.itemsize and len(image_offsets(path)) == 1
+
 # %% ../nbs/06_io.ipynb #e7981c4b
 class FolderFrames:
     "The frames of all TIFF files of a folder, one file after the other."
@@ -105,16 +111,17 @@ class FolderFrames:
     ):
         self.path, self.choice, self.files, self.opened = path, choice, list_tiffs(path), OrderedDict()
         if not self.files: raise ValueError(f"{path} is a folder without TIFF files: give a movie")
+        try: self._look()
+        except BaseException:
+            self.close()
+            raise
+
+    def _look(self):
         first = self._open(0)
         self.dtype, self.pixel_nm, self.doubt = first.dtype, first.pixel_nm, first.doubt
-        counts = [first.shape[0], *(self._count(i, first) for i in range(1, len(self.files)))]
+        counts = [1 if i and _holds_one(path, first) else self._open(i).shape[0] for i, path in enumerate(self.files)]
         self.ends = np.cumsum(counts)
         self.shape = (int(self.ends[-1]), *first.shape[1:])
-
-    def _count(self, i, first):
-        frame = math.prod(first.shape[1:])*first.dtype.itemsize
-        if self.files[i].stat().st_size < 2*frame and len(image_offsets(self.files[i])) == 1: return 1
-        return self._open(i).shape[0]
 
     def _open(self, i):
         if i not in self.opened:
@@ -172,15 +179,17 @@ def _ome_zarr(group):
     level = notes["datasets"][0]
     axes = "".join(axis["name"] for axis in notes["axes"])
     scale = next((t["scale"] for t in level.get("coordinateTransformations", ()) if t["type"] == "scale"), None)
-    units = {"nanometer": 1., "micrometer": 1e3, "millimeter": 1e6}
     steps = [(step, axis) for step, axis in zip(scale or (), notes["axes"]) if axis["name"] in "xy"]
-    sizes = [step*units.get(axis.get("unit"), math.nan) for step, axis in steps]
+    sizes = [step*LENGTHS_NM.get(axis.get("unit"), math.nan) for step, axis in steps]
     known = len(sizes) == 2 and PIXEL_NM[0] <= sizes[0] <= PIXEL_NM[1] and abs(sizes[0] - sizes[1]) <= 0.01*sizes[0]
     return group[level["path"]], axes, float(f"{sizes[0]:.9g}") if known else None
 
 def _zarr_index(path, axes, shape, choice):
     "Return for each axis the number chosen on it, or None for time, height and width."
     index = []
+    for name in ("channel", "z"):
+        if choice.get(name) and name[0] not in axes:
+            raise ValueError(f"{path} has no axis {name[0]}: {name}={choice[name]} must be 0")
     for letter, size in zip(axes, shape):
         name = {"c": "channel", "z": "z"}.get(letter)
         chosen = choice.get(name)
@@ -250,17 +259,20 @@ class Movie(_OpenFile):
         if isinstance(key, tuple): raise IndexError("ask for frames only: movie[3:5][:, :8], not movie[3:5, :8]")
         if isinstance(key, list) and not key: key = slice(0)
         chosen = np.arange(len(self))[key]
-        if self._frames is None: raise ValueError(f"{self.path} has been closed: open it again")
-        if self._process != os.getpid(): self._connect()
+        if self._frames is not None and self._process != os.getpid(): self._connect()
         frames = np.empty((chosen.size, *self.shape[1:]), self.dtype)
         with self._lock:
+            if self._frames is None: raise ValueError(f"{self.path} has been closed: open it again")
             for i, number in enumerate(np.ravel(chosen)): frames[i] = self._frames.read(int(number))
         return frames if chosen.ndim else frames[0]
 
     def close(self):
-        "Close the file."
-        if self._frames is not None: self._frames.close()
-        self._frames = None
+        "Close the file, when those who are reading are through."
+        if self._process != os.getpid(): # its lock may never be free here
+            self._lock, self._process = threading.Lock(), os.getpid()
+        with self._lock:
+            if self._frames is not None: self._frames.close()
+            self._frames = None
 
     def __repr__(self):
         (frames, height, width), pixel = self.shape, f"{self.pixel_nm:g} nm" if self.pixel_nm else "unknown size"
@@ -275,8 +287,7 @@ def open_movie(
     z:int|None=None, # Which depth of a file with several, from 0
 ) -> Movie: # The movie; close it when done, or use it in a `with`
     "Open a movie without reading it."
-    if pixel_nm is not None and not PIXEL_NM[0] <= pixel_nm <= PIXEL_NM[1]:
-        raise ValueError(f"pixel_nm must be from {PIXEL_NM[0]} to {PIXEL_NM[1]}, got {pixel_nm}: is it in nm?")
+    check_pixel_size_nm(pixel_nm)
     movie = Movie(path, pixel_nm, series=series, channel=channel, z=z)
     told, doubt = movie._frames.pixel_nm, movie._frames.doubt
     if pixel_nm is not None and told is not None and abs(told - pixel_nm) > 0.01*told:
@@ -288,12 +299,12 @@ def open_movie(
 # %% ../nbs/06_io.ipynb #177493d2
 _CLASSIC_BYTES = 2**32 - 2**26 # largest file in the classic format
 
-def _layout(shape, dtype, pixel_nm, classic=_CLASSIC_BYTES, ome=False):
+def _layout(shape, dtype, pixel_nm, ome=False):
     "Choose how tifffile writes a movie: as OME if asked, in ImageJ's dialect if it fits, else as BigTIFF."
     if dtype not in (np.uint8, np.uint16, np.float32):
         raise ValueError(f"ImageJ opens numbers of type uint8, uint16 or float32, got {dtype}: convert the movie first")
     layout = {"shape": tuple(shape), "dtype": dtype, "photometric": "minisblack"}
-    large = math.prod(shape)*np.dtype(dtype).itemsize + 512*shape[0] > classic
+    large = math.prod(shape)*np.dtype(dtype).itemsize + 512*shape[0] > _CLASSIC_BYTES
     large |= shape[2] == 1 # tifffile's ImageJ dialect drops an axis of frames one pixel wide
     if ome:
         size = {f"PhysicalSize{a}": pixel_nm/1e3 for a in "XY"} if pixel_nm else {}
@@ -313,9 +324,11 @@ def save_movie(
 ):
     "Write a movie, a block of frames at a time; TIFF is BigTIFF if it is too large for ImageJ's own format."
     path, pixel_nm = Path(path), getattr(movie, "pixel_nm", None) if pixel_nm is None else pixel_nm
-    shape, dtype = np.shape(movie) if not hasattr(movie, "shape") else movie.shape, to_array(movie[:1]).dtype
-    if pixel_nm is not None and not PIXEL_NM[0] <= pixel_nm <= PIXEL_NM[1]:
-        raise ValueError(f"pixel_nm must be from {PIXEL_NM[0]} to {PIXEL_NM[1]}, got {pixel_nm}: is it in nm?")
+    shape = np.shape(movie) if not hasattr(movie, "shape") else movie.shape
+    dtype = to_array(movie[:1]).dtype.newbyteorder("=")
+    if dtype.kind not in "uif":
+        raise ValueError(f"a movie has whole or floating-point numbers, got {dtype}: convert it first")
+    check_pixel_size_nm(pixel_nm)
     if len(shape) != 3 or 0 in shape:
         raise ValueError(f"a movie has the shape (T, H, W), none of them 0, got {tuple(shape)}")
     write = _WRITERS.get(path.suffix.lower())

@@ -10,7 +10,7 @@ __all__ = ['HALF', 'compute_loss', 'mean_loss', 'validate', 'one_cycle', 'add_gr
 import copy
 import warnings
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 
 from .checkpoint import load_checkpoint, loader_generators, random_state, save_checkpoint, set_random_state
 from .core import new_file, pick_device
+from .layers import evaluation_mode
 from .parallel import average_statistics, share_out, start_engine
 from .pipeline import tuning
 
@@ -73,17 +74,8 @@ def validate(
 ) -> float: # Mean loss over the patches
     "Judge a network in evaluation mode, without learning anything."
     if engine: loader = share_out(loader, engine.process_index, engine.num_processes)
-    with _judging(model), torch.inference_mode():
+    with evaluation_mode(model), torch.inference_mode():
         return mean_loss([(compute_loss(model, loss, x, y, device, precision), len(x)) for x, y in loader], engine)
-
-@contextmanager
-def _judging(model):
-    "Put a network in evaluation mode, and each of its parts back into its own mode afterwards."
-    modes = [(part, part.training) for part in model.modules()]
-    model.eval()
-    try: yield
-    finally:
-        for part, mode in modes: part.training = mode
 
 # %% ../nbs/11_learner.ipynb #3f56fc4d
 def one_cycle(

@@ -117,13 +117,13 @@ def finish(
     microscope:Microscope|None=None, # What `match_microscope` found; None for many microscopes
 ) -> dict[str, float]: # Jaccard, precision, recall, RMSE and efficiency at 4 emitters per µm²
     "Find the network's threshold and calibration, and score it on a movie that served for neither."
-    film = partial(film_test, frames, microscope=microscope)
+    make_movie = partial(film_test, frames, microscope=microscope)
     model.eval()
     try:
-        pick_threshold(model, *film(seed=seed + 10), score="jaccard", device=device, slack=0.005)
-        calibrate(model, *film(seed=seed + 11), device=device)
+        pick_threshold(model, *make_movie(seed=seed + 10), score="jaccard", device=device, slack=0.005)
+        calibrate(model, *make_movie(seed=seed + 11), device=device)
     except ValueError as error: warnings.warn(f"no threshold, or no calibration: {error}", stacklevel=2)
-    movie, truth = film(seed=seed + 12)
+    movie, truth = make_movie(seed=seed + 12)
     found = localize(reconstruct(model, movie, device=device, progress=False))
     scores = evaluate(found, truth, 250., 450., tuple(side*model.pixel_nm for side in movie.shape[1:]))
     return {name: getattr(scores, name) for name in ("jaccard", "precision", "recall", "rmse_nm", "efficiency")}

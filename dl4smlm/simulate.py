@@ -7,6 +7,8 @@ __all__ = ['draw_emitters', 'film', 'Drift', 'move', 'simulate']
 
 # %% ../nbs/05_simulate.ipynb #44fac30b
 import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -44,6 +46,7 @@ def draw_emitters(
         if value is not None and not 0 <= value < np.inf:
             raise ValueError(f"{name} must be 0 or more emitters{' per µm²' if name == 'density' else ''}, got {value}")
     mean = density*field_nm[0]*field_nm[1]/1e6 if count is None else count
+    _check_rows(frames, mean, blinking)
     molecule, frame, share, n = _who_and_when(frames, mean, blinking, generator)
     xy = (structure or Uniform()).sample(n, field_nm, generator)[molecule]
     shown = {name: draw_values(values, n, generator)[molecule] for name, values in shown.items()}
@@ -77,6 +80,24 @@ def _check_frames(
         raise ValueError(f"frames must be a whole number from 1, got {frames!r}")
     return int(frames)
 
+# %% ../nbs/05_simulate.ipynb #r0wl1m02
+_MOST_ROWS, _ROW_BYTES = 10**8, 150 # of a table; the second while it is made, measured
+
+def _check_rows(
+    frames:int, # Number of frames
+    mean:float, # How many shine at a time, on average
+    blinking:Blinking|None, # How molecules go on and off; None for new ones in every frame
+):
+    "Refuse a table that is too long, or is made of too many molecules."
+    rows = frames*mean*(1 if blinking is None else 1 + 1/blinking.on_frames)
+    molecules = rows if blinking is None else mean/blinking.share_on(frames)
+    most = max(frames, rows, molecules)
+    if not most <= _MOST_ROWS:
+        raise ValueError(f"{frames} frames with {mean:g} emitters in each are too many: {most:.1g} rows or molecules "
+                         f"take {most*_ROW_BYTES/1e9:.2g} GB, and {_MOST_ROWS:g} are the most: ask for fewer frames, a "
+                         "lower density or a smaller field")
+
+
 # %% ../nbs/05_simulate.ipynb #7584238a
 def _blocks(
     emitters:pd.DataFrame, # Emitter table
@@ -104,6 +125,51 @@ def _generators(
     seeds = torch.randint(2**62, (n,), generator=copy, device=copy.device).tolist()
     return [generator, *(make_generator(seed, generator.device) for seed in seeds[1:])]
 
+# %% ../nbs/05_simulate.ipynb #str3am01
+def _in_turn(
+    work:Callable, # Function of a block and its source of random numbers, which gives counts (t, H, W)
+    jobs:Iterable[tuple], # What to call it with, block by block
+    threads:int, # How many work at the same time
+    frames:int, # Frames of all blocks, for the bar
+    progress:bool, # Show a progress bar
+) -> Iterator[np.ndarray]: # The counts of each block, in order
+    "Work on a few blocks at a time, and hand them on in order."
+    waiting = deque()
+    with ThreadPoolExecutor(threads) as pool, tqdm(total=frames, unit="frame", disable=not progress) as bar:
+        def finish():
+            counts = waiting.popleft().result()
+            bar.update(len(counts))
+            return counts
+        for job in jobs:
+            if len(waiting) == 2*threads: yield finish()
+            waiting.append(pool.submit(work, *job))
+        while waiting: yield finish()
+
+
+# %% ../nbs/05_simulate.ipynb #str3am03
+class _Stream:
+    "A movie that is filmed while it is read, from the first frame to the last."
+    def __init__(self, shape, pixel_nm, blocks):
+        self.shape, self.pixel_nm, self._blocks = shape, pixel_nm, blocks
+        self._first, self._held = 0, np.empty((0, *shape[1:]), np.uint16)  # frames filmed already
+
+    def __len__(self): return self.shape[0]
+
+    def __getitem__(self, frames:slice) -> np.ndarray:
+        "Film as far as is asked, and let go of what comes before."
+        start, stop, step = frames.indices(len(self)) if isinstance(frames, slice) else (-1, 0, 1)
+        if not self._first <= start <= self._first + len(self._held) or step != 1:
+            raise ValueError("this movie is filmed while it is read, one stretch of frames after another, and cannot "
+                             "go back: save it, and open the file")
+        held, end = [self._held[start - self._first:]], self._first + len(self._held)
+        while end < stop:
+            held.append(next(self._blocks))
+            end += len(held[-1])
+        if stop == len(self): next(self._blocks, None)  # ends the bar
+        self._first, self._held = start, np.concatenate(held)
+        return self._held[:stop - start]
+
+
 # %% ../nbs/05_simulate.ipynb #f26b1061
 def film(
     emitters:pd.DataFrame, # Emitter table
@@ -115,26 +181,29 @@ def film(
     generator:torch.Generator|None=None, # Source of the noise, and the device to compute on
     block_px:int=2**21, # Pixels worked on at a time, which bounds the memory
     progress:bool=False, # Show a progress bar
-) -> np.ndarray: # Movie in counts, uint16, (T, H, W)
+    stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
+) -> np.ndarray: # Movie in counts, uint16, (T, H, W); as a stream, what gives its frames once and in order
     "Film the emitters: spots, background, camera. A block of frames at a time, so that long movies fit."
     shape = (_check_frames(frames), *_check_size(size_px))
     check_light(emitters, shape, camera.pixel_nm)
     if not isinstance(background, Background): background = Background(background)
     levels, pattern = background.draw(frames, shape[1:], generator)
-    device, movie = generator.device if generator else torch.device("cpu"), np.empty(shape, np.uint16)
+    device = generator.device if generator else torch.device("cpu")
     blocks = _blocks(emitters, shape, block_px, device)
 
     def take(block, own):
         start, stop, part = block
         light = psf.draw(part, (stop - start, *shape[1:]), camera.pixel_nm) + levels[start:stop]*pattern
-        movie[start:stop] = expose(camera, light, own).cpu().numpy()
-        return stop - start
+        return expose(camera, light, own).cpu().numpy().astype(np.uint16)
 
     threads = torch.get_num_threads() if device.type == "cpu" else 1
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=frames, unit="frame", disable=not progress) as bar:
-        for done in pool.map(take, blocks, _generators(generator, len(blocks))): bar.update(done)
+    filmed = _in_turn(take, zip(blocks, _generators(generator, len(blocks))), threads, frames, progress)
+    if stream: return _Stream(shape, camera.pixel_nm, filmed)
+    movie = np.empty(shape, np.uint16)
+    for counts, (start, stop, _) in zip(filmed, blocks): movie[start:stop] = counts
     return movie
 
+# %% ../nbs/05_simulate.ipynb #s1zechk1
 def _check_size(
     size_px:int|tuple[int, int], # Height and width of a frame in pixels, or one number
 ) -> tuple[int, int]: # Height and width
@@ -142,6 +211,9 @@ def _check_size(
     size = (size_px, size_px) if np.isscalar(size_px) else tuple(size_px)
     if len(size) != 2 or not all(isinstance(n, int | np.integer) and n >= 1 for n in size):
         raise ValueError(f"size_px must be one whole number or two (height, width), each from 1, got {size_px!r}")
+    if size[0]*size[1] > 2**26:
+        raise ValueError(f"a frame of {size[0]} x {size[1]} pixels is too large: 8192 x 8192 is the most, "
+                         "and size_px is in pixels")
     return int(size[0]), int(size[1])
 
 # %% ../nbs/05_simulate.ipynb #fb7fb6d2
@@ -192,6 +264,7 @@ def simulate(
     z_nm=None, # Height of each emitter in nm: a number, a range, or a distribution; None for none
     drift:Drift|None=None, # How the sample moves; None for not at all
     device:str|torch.device="cpu", # Where to compute; random numbers differ between kinds of device
+    stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, uint16, (T, H, W), and the emitter table
     "Make a movie of blinking molecules, and the table of where they are."
     generator = make_generator(seed, pick_device(device))
@@ -202,7 +275,7 @@ def simulate(
     truth = draw_emitters(frames, density, seen_nm, photons, structure, generator, count, blinking, sigma_nm, z_nm)
     if path is not None:
         truth = move(truth.assign(x_nm=truth["x_nm"] + corner[0], y_nm=truth["y_nm"] + corner[1]), path)
-    movie = film(truth, frames, size, camera, psf, background, generator, progress=progress)
+    movie = film(truth, frames, size, camera, psf, background, generator, progress=progress, stream=stream)
     if drift is None: return movie, truth
     inside = truth["x_nm"].between(0, field_nm[1], "left") & truth["y_nm"].between(0, field_nm[0], "left")
     return movie, truth[inside].reset_index(drop=True)

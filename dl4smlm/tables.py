@@ -18,6 +18,7 @@ from .core import check_emitters, new_file
 from .formats import (ZEROCOST, is_number, read_challenge, read_decode_csv, read_liteloc, read_plain, read_zerocost,
                              write_challenge, write_decode_csv, write_liteloc, write_plain, write_zerocost)
 from .thunderstorm import read_headers, read_thunderstorm, write_thunderstorm
+from .tiff import check_pixel_size_nm
 
 # %% ../nbs/07_tables.ipynb #4ab88a35
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def read_localizations(
     first_frame:int|None=None, # Number of the movie's first frame in this file; None for what is usual in the format
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of localizations; columns that we do not know are kept if all their values are numbers."
+    check_pixel_size_nm(pixel_nm)
     found = table_format(path) if format is None else format
     known = _format(found)
     return known.read(path, pixel_nm, known.first_frame if first_frame is None else first_frame)
@@ -90,6 +92,7 @@ def _format(name):
     if name not in FORMATS: raise ValueError(f"there is no format {name!r}: choose one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
+# %% ../nbs/07_tables.ipynb #d0db91b0
 def save_localizations(
     table:pd.DataFrame, # Localizations: frame (from 0), x_nm, y_nm and any other columns of numbers
     path:str|Path, # File to write
@@ -107,7 +110,9 @@ def save_localizations(
     known = _format(format or usual[ending])
     if ending not in known.endings:
         raise ValueError(f"{path}: the files of {format} end in {' or '.join(known.endings)}")
-    check_emitters(table)
+    check_pixel_size_nm(pixel_nm)
+    odd = [name for name in check_emitters(table) if not isinstance(name, str)]
+    if odd: raise ValueError(f"the name of a column is a text, and {odd[0]!r} is none: rename it")
     with ExitStack() as stack:
         options = {"pixel_nm": pixel_nm, "shape": shape}
         part = stack.enter_context(new_file(path, overwrite))

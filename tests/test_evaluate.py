@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.core import make_emitters
-from dl4smlm.evaluate import evaluate, match, outcomes, score_curve
+from dl4smlm.evaluate import evaluate, inside_border, match, outcomes, score_curve
 
 FIELD, RADIUS = (1200, 1600), 250
 # Whole numbers, so that equal distances are frequent and exact, and points fall on the border and on the radius.
@@ -48,8 +48,12 @@ def protocol(found, truth, border, min_photons):
 @settings(max_examples=100, deadline=None)
 @given(molecules, molecules, st.sampled_from([0, 300, 450]), st.sampled_from([0, 600, 1100]))
 def test_protocol_in_plain_python(found, truth, border, min_photons):
-    scores = evaluate(table(found), table(truth), RADIUS, border, FIELD, min_photons)
     hits, invented, missed, squares = protocol(found, truth, border, min_photons)
+    if min_photons and not hits + missed and len(inside_border(table(truth), FIELD, border)):
+        with pytest.raises(ValueError, match="no emitter is left"):
+            evaluate(table(found), table(truth), RADIUS, border, FIELD, min_photons)
+        return
+    scores = evaluate(table(found), table(truth), RADIUS, border, FIELD, min_photons)
     assert (scores.true_positives, scores.false_positives, scores.false_negatives) == (hits, invented, missed)
     if not hits: assert math.isnan(scores.rmse_nm) and math.isnan(scores.efficiency)
     else:
@@ -128,3 +132,4 @@ def test_empty_tables(optimal):
         scores = evaluate(found, truth, 250, 1, (100, 100), optimal=optimal)
         assert (scores.true_positives, scores.false_positives, scores.false_negatives) == expected
     assert evaluate(none, none, min_photons="quartile").min_photons == 0
+    assert evaluate(one, none, min_photons=500).precision == 0 and evaluate(none, none, min_photons=500).jaccard == 1

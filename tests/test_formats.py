@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.core import make_emitters
+from dl4smlm.strangers import LENGTHS_NM
 from dl4smlm.tables import FORMATS, read_localizations, save_localizations, table_format
 
 DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
@@ -58,7 +59,7 @@ def test_there_and_back(format, ending, tmp_path_factory):
     @given(tables(HELD[format]))
     def check(table):
         save_localizations(table, path, True, format, PIXEL_NM, (10**6 + 1, 512, 512))
-        if len(table) or format != "challenge": assert table_format(path) in (format, "thunderstorm")
+        assert table_format(path) in (format, "thunderstorm")
         back = read_localizations(path, format=format)
         assert len(back) == len(table) and (set(table) <= set(back) or not len(table))
         for name in set(table) & set(back):
@@ -67,6 +68,33 @@ def test_there_and_back(format, ending, tmp_path_factory):
         assert back["frame"].tolist() == table["frame"].tolist() and back["frame"].dtype == np.int64
 
     check()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("format, ending", FILES)
+@pytest.mark.parametrize("columns", [{}, {"photons": []}, {"z_nm": [], "uncertainty_nm": [], "confidence": []}])
+def test_an_empty_table_comes_back_empty(format, ending, columns, tmp_path):
+    "Nobody has to say what format it is in, and it can be written again."
+    empty = make_emitters([], [], [], **columns)
+    for table in (empty, empty[["frame", "x_nm", "y_nm"]]):
+        save_localizations(table, tmp_path/f"a{ending}", True, format, PIXEL_NM)
+        back = read_localizations(tmp_path/f"a{ending}")
+        assert len(back) == 0 and set(table) - {"photons", "z_nm", "uncertainty_nm", "confidence"} <= set(back)
+        assert back["frame"].dtype == np.int64
+        save_localizations(back, tmp_path/"b.csv", True)
+
+
+@pytest.mark.parametrize("format, ending", [("picasso", ".hdf5"), ("decode", ".h5"), ("decode", ".csv")])
+def test_errors_of_writing_name_no_temporary_file(format, ending, tmp_path):
+    with pytest.raises(ValueError, match="counts in pixels, give the size") as refused:
+        save_localizations(make_emitters([0], [200], [200]), tmp_path/f"a{ending}", format=format)
+    assert f"-a{ending}" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.smlm", "a.csv"])
+def test_a_table_of_excel_has_to_be_saved_as_csv(name, tmp_path):
+    with zipfile.ZipFile(tmp_path/name, "w") as archive: archive.writestr("xl/workbook.xml", "<workbook/>")
+    with pytest.raises(ValueError, match=f"{name} is a ZIP archive .* as CSV"): read_localizations(tmp_path/name)
 
 
 @pytest.mark.parametrize("format, ending", FILES)
@@ -169,6 +197,16 @@ def test_hostile_archives(write, reason, tmp_path):
     write(tmp_path/"a.smlm")
     with pytest.raises(ValueError, match=reason): read_localizations(tmp_path/"a.smlm")
     assert [path.name for path in tmp_path.iterdir()] == ["a.smlm"]
+
+
+@pytest.mark.parametrize("unit", LENGTHS_NM)
+def test_every_reader_of_tables_knows_the_same_lengths(unit, tmp_path):
+    nm, one = LENGTHS_NM[unit], np.array([1, 2, 4], "f4").tobytes()
+    smlm(tmp_path/"a.smlm", one, units=["frame", unit, unit])
+    (tmp_path/"a.csv").write_text(f"frame,x [{unit}],y [{unit}]\n1,2,4\n", encoding="utf-8")
+    for name in ("a.smlm", "a.csv"):
+        table = read_localizations(tmp_path/name)
+        assert table.iloc[0].tolist() == pytest.approx([0, 2*nm, 4*nm])
 
 
 RECORD = np.dtype([("frame", "u4"), ("x", "f4"), ("y", "f4")])

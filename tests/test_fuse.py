@@ -8,10 +8,11 @@ from torch import nn
 
 from dl4smlm.bundle import load_model, shipped_models
 from dl4smlm.camera import Camera
-from dl4smlm.fuse import Bands, FusedNet, count_work, export_onnx, fuse
+from dl4smlm.fuse import FusedNet, count_work, export_onnx, fuse
 from dl4smlm.layers import conv_bn_act, up_nearest
 from dl4smlm.models.contract import CHECKS, UPSCALES, EmitterNet, random_statistics
 from dl4smlm.models.zoo import create_model, list_models
+from dl4smlm.rewrite import Bands
 from dl4smlm.simulate import simulate
 
 SIZES = [(8, 8), (9, 13), (17, 11), (1, 32)]  # the last one is refused by both
@@ -214,6 +215,60 @@ def test_a_network_nobody_thought_of(upscale):
     fused = fuse(model)
     for _ in range(2): assert apart(fused(x), model(x)) < 1e-12  # twice: nothing is overwritten that is needed again
     assert count_work(fused, 16) < count_work(model, 16)
+
+
+def conv(channels_in, channels_out, size=3, **options):
+    return nn.Conv2d(channels_in, channels_out, size, **options or {"padding": size//2})
+
+
+def enlarge(**options): return nn.ConvTranspose2d(32, 32, **{"kernel_size": 4, "stride": 2, "padding": 1} | options)
+
+
+OTHERS = {  # layers in the middle of a network that look like those of the book, and are not
+    "dilated": lambda: [up_nearest(4), *(conv(32, 32, padding=6, dilation=6) for _ in range(2))],
+    "groups": lambda: [up_nearest(4), conv(32, 32, padding=1, groups=4)],
+    "mirrored": lambda: [up_nearest(4), conv(32, 32, padding=1, padding_mode="reflect")],
+    "same": lambda: [up_nearest(4), conv(32, 32, padding="same")],
+    "oblong": lambda: [up_nearest(4), conv(32, 32, (5, 3), padding=(2, 1))],
+    "stride": lambda: [up_nearest(4), conv(32, 32, padding=1, stride=2), up_nearest(2)],
+    "merged": lambda: [up_nearest(2), conv(32, 32), up_nearest(2), conv(32, 32)],
+    "transposed": lambda: [up_nearest(2), enlarge()],
+    "transposed, 6 x 6": lambda: [up_nearest(2), enlarge(kernel_size=6, padding=2)],
+    "transposed, groups": lambda: [up_nearest(2), enlarge(groups=2)],
+    "transposed, dilated": lambda: [up_nearest(2), enlarge(padding=3, dilation=2, output_padding=1)],
+}
+
+
+class Other(EmitterNet):
+    "Convolutions and some other layers between them."
+    def __init__(self, middle, act, **first):
+        super().__init__(4, reach_px=8)
+        layers = [conv(1, 32, **first), *middle(), conv(32, 32), conv(32, 1)]
+        pairs = ([layer] if isinstance(layer, nn.Upsample) else [layer, act()] for layer in layers)
+        self.body = nn.Sequential(*(step for pair in pairs for step in pair))[:-1]
+
+    def forward(self, x): return self.body(x)
+
+
+@pytest.mark.parametrize("act", [nn.ReLU, nn.LeakyReLU])
+@pytest.mark.parametrize("kind", OTHERS)
+@torch.inference_mode()
+def test_layers_that_only_look_alike(kind, act, monkeypatch):
+    torch.manual_seed(0)
+    monkeypatch.setattr(Bands, "limit", 2**12)
+    model, x = Other(OTHERS[kind], act).eval(), frames(2, 24, 22)
+    for way, most in [({}, 1e-5), ({"dtype": torch.bfloat16}, 0.03), ({"dtype": torch.float16}, 0.003)]:
+        assert apart(fuse(model, **way)(x), model(x)) < most, way
+    assert apart(fuse(model, compiled=True).body.forward(x), model(x)) < 1e-5
+
+
+@pytest.mark.parametrize("first", [{"padding": "same"}, {"padding": 2, "dilation": 2},
+                                   {"padding": 1, "padding_mode": "reflect"}])
+@torch.inference_mode()
+def test_first_layers_for_a_compiler(first):
+    torch.manual_seed(0)
+    model, x = Other(OTHERS["merged"], nn.ReLU, **first).eval(), frames(1, 9, 13)
+    assert apart(fuse(model, compiled=True).body.forward(x), model(x)) < 1e-5
 
 
 @pytest.mark.parametrize("name", list_models())

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
+import dl4smlm.tiff
 from dl4smlm.core import make_emitters
 from dl4smlm.data import make_loaders
 from dl4smlm.io import open_movie, read_image, save_image, save_movie
@@ -67,6 +68,25 @@ def test_reads_what_others_write(writer, tmp_path):
         np.testing.assert_array_equal(movie[[3, 0]], MOVIE[[3, 0]])
 
 
+@pytest.mark.parametrize("frames", [1, 2, 30])
+@pytest.mark.parametrize("options", [{}, {"bigtiff": True}, {"byteorder": ">"}, {"metadata": None}, {"imagej": True},
+                                     {"imagej": True, "metadata": {"axes": "TCYX"}},
+                                     {"ome": True, "metadata": {"axes": "TYX"}}])
+def test_one_page_is_read_with_all_checks(frames, options, tmp_path, monkeypatch):
+    "The description is in the first page alone, so that the others are like each other and unlike the first."
+    movie = np.random.default_rng(1).integers(0, 2000, (frames, 8, 9)).astype(np.uint16)
+    channels = options.get("metadata") == {"axes": "TCYX"}
+    stack = np.stack([movie[::-1], movie], axis=1) if channels else movie
+    tifffile.imwrite(tmp_path/"a.tif", stack, photometric="minisblack", **options)
+    checked, page = [], dl4smlm.tiff._page
+    with open_movie(tmp_path/"a.tif", **{"channel": 1} if channels else {}) as opened:
+        monkeypatch.setattr("dl4smlm.tiff._page", lambda *args: checked.append(args[1]) or page(*args))
+        np.testing.assert_array_equal(opened[:], movie)
+        assert len(checked) <= 2  # the first, and the next
+        order = np.random.default_rng(2).permutation(frames)
+        np.testing.assert_array_equal(opened[order], movie[order])
+
+
 @every_writer
 def test_cut_anywhere_is_refused_or_whole(writer, tmp_path):
     "A file that lost its end is never a shorter or another movie."
@@ -107,6 +127,7 @@ def test_changed_bytes_never_crash(tmp_path_factory, name, changes):
     (lambda p: p.mkdir(), "is a folder without TIFF files"),
     (lambda p: p.touch(), "0 bytes"),
     (lambda p: p.write_text("id,frame"), "not a TIFF"),
+    (lambda p: p.write_bytes(b"\xda\xce\xbe\n" + bytes(99)), r"Fiji \(Bio-Formats\) and save it as TIFF"),
     (lambda p: p.write_bytes(b"II*\0\0\0\0\0"), "no image"),
     (lambda p: p.write_bytes(b"II*\0\x08\0\0\0\0\0\x08\0\0\0"), "in a circle"),
     (lambda p: tifffile.imwrite(p, np.zeros((3, 4, 4, 3), np.uint8), photometric="rgb"), "colour"),
@@ -139,7 +160,7 @@ def test_missing_decoder_names_what_to_install(tmp_path):
 @pytest.mark.parametrize("pixel_nm", [1, 6.25, 12.5, 100, 106.7, 1000/9, 160, 2000])
 @pytest.mark.parametrize("classic", [True, False])
 def test_pixel_size_comes_back(pixel_nm, classic, tmp_path, monkeypatch):
-    if not classic: monkeypatch.setattr("dl4smlm.io._layout.__defaults__", (0, False))
+    if not classic: monkeypatch.setattr("dl4smlm.io._CLASSIC_BYTES", 0)
     save_movie(tmp_path/"a.tif", MOVIE, pixel_nm)
     save_image(tmp_path/"b.tif", MOVIE[0], pixel_nm)
     with tifffile.TiffFile(tmp_path/"a.tif") as tif: assert tif.is_imagej == classic and tif.is_bigtiff != classic
@@ -195,6 +216,63 @@ def test_threads_do_not_disturb_each_other(tmp_path):
         for thread in threads: thread.start()
         for thread in threads: thread.join()
     assert not wrong
+
+
+class TellingLock:
+    "A lock that tells when somebody comes to it."
+    def __init__(self, tell): self.lock, self.tell = threading.Lock(), tell
+
+    def __enter__(self):
+        self.tell()
+        self.lock.acquire()
+
+    def __exit__(self, *error): self.lock.release()
+
+
+def test_closing_waits_for_those_who_read(tmp_path):
+    save_movie(tmp_path/"a.tif", MOVIE)
+    movie, came = open_movie(tmp_path/"a.tif"), threading.Event()
+    read = movie._frames.read
+
+    def close():
+        movie.close()
+        came.set()
+
+    closer = threading.Thread(target=close)
+
+    def read_slowly(number):
+        if not number:
+            movie._lock.tell = came.set
+            closer.start()
+        came.wait()  # until the other has come to the lock, or has closed the file without it
+        return read(number)
+
+    movie._lock, movie._frames.read = TellingLock(lambda: None), read_slowly
+    np.testing.assert_array_equal(movie[:], MOVIE)
+    closer.join()
+    with pytest.raises(ValueError, match="has been closed"): movie[0]
+    movie.close()
+
+
+def test_closed_while_waiting_to_read(tmp_path):
+    save_movie(tmp_path/"a.tif", MOVIE)
+    movie = open_movie(tmp_path/"a.tif")
+
+    def close():
+        frames, movie._frames = movie._frames, None
+        frames.close()
+
+    movie._lock = TellingLock(close)  # who comes to the lock finds that another closed the movie just before
+    with pytest.raises(ValueError, match="has been closed"): movie[0]
+
+
+def test_closing_does_not_wait_for_those_of_another_process(tmp_path):
+    save_movie(tmp_path/"a.tif", MOVIE)
+    movie = open_movie(tmp_path/"a.tif")
+    movie._process = -1  # as if this were a child, and its parent had the lock when the child was made
+    movie._lock = TellingLock(lambda: pytest.fail("it would wait for ever"))
+    movie.close()
+    with pytest.raises(ValueError, match="has been closed"): movie[0]
 
 
 def test_processes_read_the_same_batches(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from project import PACKAGE, modules
 
 RANKS = [
-    "core exercises losses layers parallel strangers",
+    "core exercises losses layers rewrite parallel strangers",
     "checkpoint weighted heatmap metrics tiff thunderstorm",
     "io formats",
     "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
@@ -15,6 +15,7 @@ RANKS = [
     "models.zoo reconstruct microscope",
     "bundle calibrate distill explore",
     "bench recipes demo compare inside",
+    "atlas",
     "cli",
 ]
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}

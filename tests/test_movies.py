@@ -1,4 +1,5 @@
 "Movies in all kinds of file behind one door: choice of channel and depth, folders, and files made to do harm."
+import gc
 import json
 import os
 import struct
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from dl4smlm.io import movie_format, open_movie, save_movie
+from dl4smlm.strangers import LENGTHS_NM
 
 DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
 MOVIE = np.random.default_rng(0).integers(0, 2000, (24, 9, 12)).astype(np.uint16)
@@ -79,6 +81,30 @@ def test_folder_in_natural_order(tmp_path):
     with pytest.raises(ValueError, match="Img 11.TIF is cut short"): open_movie(tmp_path)
 
 
+def test_a_folder_that_is_refused_leaves_no_file_open(tmp_path):
+    for t in range(3): tifffile.imwrite(tmp_path/f"{t}.tif", MOVIE[:4], photometric="minisblack")
+    (tmp_path/"3.tif").write_bytes(b"broken")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(ValueError, match="3.tif is not a TIFF"): open_movie(tmp_path)
+        gc.collect()
+    assert not [str(warning.message) for warning in said if str(tmp_path) in str(warning.message)]
+
+
+@pytest.mark.parametrize("unit", LENGTHS_NM)
+def test_every_reader_of_movies_knows_the_same_lengths(unit, tmp_path):
+    zarr, size = pytest.importorskip("zarr"), 100/LENGTHS_NM[unit]
+    tifffile.imwrite(tmp_path/"a.tif", MOVIE[0], photometric="minisblack", metadata=None, resolution=(1/size, 1/size),
+                     resolutionunit="NONE", description=f"ImageJ=1\nunit={unit}\n".encode())
+    store = zarr.open_group(str(tmp_path/"a.zarr"), mode="w")
+    store.create_array("0", shape=(2, 8, 8), dtype="u2")
+    level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [1, size, size]}]}
+    axes = [{"name": "t"}, {"name": "y", "unit": unit}, {"name": "x", "unit": unit}]
+    store.attrs["ome"] = {"multiscales": [{"axes": axes, "datasets": [level]}]}
+    for name in ("a.tif", "a.zarr"):
+        with open_movie(tmp_path/name) as movie: assert movie.pixel_nm == pytest.approx(100, rel=1e-4)
+
+
 def test_ome_movie_in_two_files(tmp_path):
     "Some microscopes begin a new file at 4 GB, and describe the whole movie in each."
     xml = tifffile.OmeXml()
@@ -100,6 +126,31 @@ def test_planes_of_an_ome_file_in_any_order(tmp_path):
     tifffile.imwrite(tmp_path/"a.ome.tif", MOVIE[::-1], photometric="minisblack", metadata=None,
                      description=(text[:start] + data + text[end:]).encode())
     with open_movie(tmp_path/"a.ome.tif", channel=1) as movie: np.testing.assert_array_equal(movie[:], MOVIE[12:])
+
+
+@pytest.mark.parametrize("ending", ENDINGS[:-1])
+def test_what_is_written_can_be_read(ending, tmp_path):
+    "The highest byte first is written as well; what no reader takes is refused, and leaves nothing behind."
+    if ending == ".zarr": pytest.importorskip("zarr")
+    for wrong in (MOVIE > 5, MOVIE*1j, MOVIE.astype(object)):
+        with pytest.raises(ValueError, match="whole or floating-point"): save_movie(tmp_path/f"a{ending}", wrong)
+    assert not list(tmp_path.iterdir())
+    for kind in (">u2", ">f4"):
+        save_movie(tmp_path/f"{kind[1:]}{ending}", MOVIE.astype(kind))
+        with open_movie(tmp_path/f"{kind[1:]}{ending}") as movie:
+            assert movie.dtype == np.dtype(kind[1:])
+            np.testing.assert_array_equal(movie[:], MOVIE)
+
+
+def test_a_pixel_in_micrometres_is_doubted_and_a_channel_that_is_not_there_refused(tmp_path):
+    pytest.importorskip("zarr")
+    for ending in (".raw", ".zarr"): save(tmp_path/f"a{ending}")
+    notes = (tmp_path/"a.yaml").read_text()
+    (tmp_path/"a.yaml").write_text(notes.replace("Pixelsize: 100.0", "Pixelsize: 0.1"))
+    with pytest.warns(UserWarning, match="pixels of 0.1 nm, which is not"): movie = open_movie(tmp_path/"a.raw")
+    assert movie.pixel_nm is None
+    with pytest.raises(ValueError, match="no axis c: channel=1 must be 0"): open_movie(tmp_path/"a.zarr", channel=1)
+    with open_movie(tmp_path/"a.zarr", channel=0) as movie: assert len(movie) == 24
 
 
 def test_the_argument_wins_and_says_so(tmp_path):

@@ -56,7 +56,7 @@ def test_first_cell_has_title_and_subtitle(name):
 @page
 def test_one_module_with_the_name_of_the_file(name):
     directives = re.findall(r"^#\s*\|\s*default_exp\s+(\S+)", "\n".join(c["source"] for c in cells(name, "code")), re.M)
-    expected = [re.sub(r"^\d+[a-z]?_", "", name.removesuffix(".ipynb"))] if name in SOURCES else []
+    expected = [re.sub(r"^\d+[a-z]*_", "", name.removesuffix(".ipynb"))] if name in SOURCES else []
     assert directives == expected
 
 

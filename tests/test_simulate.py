@@ -1,5 +1,8 @@
 "Simulated statistics meet theory, for any camera, spot and blinking that hypothesis comes up with."
 import math
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 import dl4smlm as smlm
 from dl4smlm.blinking import switch
 from dl4smlm.core import make_emitters, make_generator
+from dl4smlm.simulate import _ROW_BYTES
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -126,3 +130,34 @@ def test_a_gpu_makes_batches_beside_the_network():
         for _ in range(20): busy = busy @ busy/64  # keeps the queue of the network long
         assert torch.equal(y, truth)
         assert (x - frames).abs().mean() < 0.01*frames.std()  # sums of light have no fixed order on a GPU
+
+
+def peak_kb(script, *arguments):
+    "The most memory that a script held, in a process of its own."
+    script += '\nprint(*(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))'
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    done = subprocess.run([sys.executable, "-c", script, *map(str, arguments)], capture_output=True, text=True,
+                          check=True, env=environment)
+    return int(done.stdout)
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read as Linux gives it")
+
+
+@linux
+def test_a_movie_that_goes_into_a_file_is_not_held_in_memory(tmp_path):
+    script = """
+import sys, dl4smlm as smlm
+movie, truth = smlm.simulate(int(sys.argv[1]), 0.05, 64, seed=0, stream=True)
+smlm.save_movie(sys.argv[2], movie)"""
+    short, long = (peak_kb(script, frames, tmp_path / f"{frames}.tif") for frames in (4000, 14_000))  # 33 and 115 MB
+    assert long - short < 50_000, f"{short} kB for 4000 frames, {long} kB for 14000"
+
+
+@linux
+def test_a_row_takes_as_much_memory_as_is_said():
+    script = """
+import sys, dl4smlm as smlm
+smlm.draw_emitters(1000, 0, (6400., 6400.), count=float(sys.argv[1])/1000, generator=smlm.core.make_generator(0))"""
+    few, many = (peak_kb(script, rows) for rows in (1e6, 4e6))
+    assert 0.5 < (many - few)*1024/3e6/_ROW_BYTES < 1.5

@@ -66,6 +66,7 @@ def test_garbage_is_refused_or_read(tmp_path_factory, data):
 @pytest.mark.parametrize("header, row, expected", [
     ('"id","frame","x [nm]","y [nm]","uncertainty [nm]"', "1,1,50,60,7", {"x_nm": 50, "y_nm": 60, "uncertainty_nm": 7}),
     ("frame,x [um],y [µm]", "1.0,0.05,0.06", {"x_nm": 50, "y_nm": 60}),
+    ("frame,x [\u03bcm],y [mm]", "1,0.05,0.00006", {"x_nm": 50, "y_nm": 60}),
     ("y [nm],x [nm],frame", "60,50,1", {"x_nm": 50, "y_nm": 60}),
     ("frame, x [nm] , y [nm]", "1, 50, 60", {"x_nm": 50, "y_nm": 60}),
     (",frame,x [nm],y [nm]", "0,1,50,60", {"x_nm": 50, "y_nm": 60}),
@@ -85,7 +86,7 @@ def test_flavours(header, row, expected, tmp_path):
 @pytest.mark.parametrize("text, reason", [
     ("", "is empty"),
     ("\n\n", "is empty"),
-    ("\0\1\2", "not a CSV file"),
+    ("\0\1\2", "not a CSV file: .* save it as CSV .in Excel"),
     ("frame;x [nm];y [nm]\n1;2,5;3,5\n", "semicolons"),
     ("frame\tx [nm]\ty [nm]\n1\t2\t3\n", "tabs"),
     ("x [nm],y [nm]\n1,2\n", "no column frame; its first line is: x .nm., y .nm."),

@@ -6,12 +6,10 @@
 __all__ = ['SPIKE', 'encoder_decoder', 'start_like_keras', 'DeepSTORM']
 
 # %% ../../nbs/14_models.deepstorm.ipynb #db6b5de3
-import math
-
 from torch import Tensor, nn
 
-from ..layers import conv_bn_act, find_reach, pad_to_multiple, up_nearest
-from .contract import EmitterNet
+from ..layers import conv_bn_act, find_reach, up_nearest
+from .contract import FineNet
 
 # %% ../../nbs/14_models.deepstorm.ipynb #de7967f6
 def encoder_decoder(
@@ -47,7 +45,7 @@ def start_like_keras(
     return model
 
 # %% ../../nbs/14_models.deepstorm.ipynb #990370db
-class DeepSTORM(EmitterNet):
+class DeepSTORM(FineNet):
     "Deep-STORM (Nehme et al. 2018): an encoder and decoder on the enlarged frame, with a linear head."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
@@ -55,17 +53,14 @@ class DeepSTORM(EmitterNet):
         bottleneck:int=512, # Channels at the coarsest grid
         keras_parity:bool=False, # Use the original's constants of batch normalisation
     ):
-        super().__init__(upscale, period_px=math.lcm(2**len(widths), upscale)//upscale)
-        self.enlarge = up_nearest(upscale)
+        super().__init__(upscale, depth=len(widths))
         self.body = encoder_decoder(1, widths, bottleneck)
         self.head = nn.Conv2d(widths[0], 1, 1, bias=False)
         self.reach_px = find_reach(nn.Sequential(self.enlarge, self.body, self.head), upscale)
         start_like_keras(self, keras_parity)
 
-    def forward(self,
-        x:Tensor, # Normalised frames, (N, 1, H, W)
+    def answer(self,
+        fine:Tensor, # Enlarged frames, (N, 1, rH, rW)
     ) -> Tensor: # Emitters per super-resolution pixel, (N, 1, rH, rW)
-        "Enlarge, run through the body, and answer with the head."
-        height, width = self.check_input(x).shape[-2:]
-        fine = self.enlarge(pad_to_multiple(x, self.period_px))
-        return self.head(self.body(fine))[..., :self.upscale*height, :self.upscale*width]
+        "Run through the body, and sum the channels with the head."
+        return self.head(self.body(fine))

@@ -6,19 +6,17 @@
 __all__ = ['RESIDUALS', 'DRLSTORM']
 
 # %% ../../nbs/19_models.drlstorm.ipynb #97ffcc7b
-import math
-
 from torch import Tensor, nn
 
-from ..layers import find_reach, pad_to_multiple, up_nearest
+from ..layers import find_reach
 from ..losses import blur, gaussian_kernel
-from .contract import EmitterNet
+from .contract import FineNet
 from .deepstorm import SPIKE, encoder_decoder, start_like_keras
 
 # %% ../../nbs/19_models.drlstorm.ipynb #12b9a6b2
 RESIDUALS = ("noise", "gauss") # The two readings
 
-class DRLSTORM(EmitterNet):
+class DRLSTORM(FineNet):
     "DRL-STORM, reconstructed from the abstract of Yao et al. 2020: subtract what a first body finds, then localize."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
@@ -27,9 +25,9 @@ class DRLSTORM(EmitterNet):
         residual:str="noise", # What is subtracted: the first answer ("noise"), or that answer blurred ("gauss")
         sigma_px:float=1., # Width of the blur in super-resolution pixels, for "gauss"
     ):
-        super().__init__(upscale, period_px=math.lcm(2**len(widths), upscale)//upscale)
+        super().__init__(upscale, depth=len(widths))
         if residual not in RESIDUALS: raise ValueError(f"residual must be one of {RESIDUALS}, got {residual!r}")
-        self.residual, self.enlarge = residual, up_nearest(upscale)
+        self.residual = residual
         self.first = nn.Sequential(encoder_decoder(1, widths, bottleneck), nn.Conv2d(widths[0], 1, 1, bias=False))
         self.register_buffer("kernel", gaussian_kernel(sigma_px=sigma_px), persistent=False)
         self.body = encoder_decoder(1, widths, bottleneck)
@@ -47,10 +45,8 @@ class DRLSTORM(EmitterNet):
         found = self.first(fine)
         return blur(found, self.kernel) if self.residual == "gauss" else found
 
-    def forward(self,
-        x:Tensor, # Normalised frames, (N, 1, H, W)
+    def answer(self,
+        fine:Tensor, # Enlarged frames, (N, 1, rH, rW)
     ) -> Tensor: # Emitters per super-resolution pixel, (N, 1, rH, rW)
-        "Enlarge, subtract what the first body finds, run the second body on the rest, and answer with the head."
-        height, width = self.check_input(x).shape[-2:]
-        fine = self.enlarge(pad_to_multiple(x, self.period_px))
-        return self.head(self.body(fine - self.subtracted(fine)))[..., :self.upscale*height, :self.upscale*width]
+        "Subtract what the first body finds, run the second body on the rest, and sum its channels with the head."
+        return self.head(self.body(fine - self.subtracted(fine)))

@@ -6,17 +6,15 @@
 __all__ = ['SkipSTORM']
 
 # %% ../../nbs/17_models.skipstorm.ipynb #aaaa9f0d
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ..layers import find_reach, pad_to_multiple, up_nearest
-from .contract import EmitterNet
+from ..layers import find_reach
+from .contract import FineNet
 from .deepstorm import encoder_decoder, start_like_keras
 
 # %% ../../nbs/17_models.skipstorm.ipynb #88f9ec93
-class SkipSTORM(EmitterNet):
+class SkipSTORM(FineNet):
     "Skip-STORM (first DL4SMLM): Deep-STORM with the enlarged frame joined before the head."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
@@ -24,19 +22,15 @@ class SkipSTORM(EmitterNet):
         bottleneck:int=512, # Channels at the coarsest grid
         head_kernel:int=1, # Side of the head's kernel, odd
     ):
-        super().__init__(upscale, period_px=math.lcm(2**len(widths), upscale)//upscale)
+        super().__init__(upscale, depth=len(widths))
         if head_kernel % 2 == 0: raise ValueError(f"head_kernel must be odd, got {head_kernel}")
-        self.enlarge = up_nearest(upscale)
         self.body = encoder_decoder(1, widths, bottleneck)
         self.head = nn.Conv2d(widths[0] + 1, 1, head_kernel, padding=head_kernel//2, bias=False)
         self.reach_px = find_reach(nn.Sequential(self.enlarge, self.body, self.head), upscale)
         start_like_keras(self)
 
-    def forward(self,
-        x:Tensor, # Normalised frames, (N, 1, H, W)
+    def answer(self,
+        fine:Tensor, # Enlarged frames, (N, 1, rH, rW)
     ) -> Tensor: # Emitters per super-resolution pixel, (N, 1, rH, rW)
-        "Enlarge, run through the body, join the enlarged frame, and answer with the head."
-        height, width = self.check_input(x).shape[-2:]
-        fine = self.enlarge(pad_to_multiple(x, self.period_px))
-        joined = torch.cat([self.body(fine), fine], dim=1)
-        return self.head(joined)[..., :self.upscale*height, :self.upscale*width]
+        "Run through the body, join the enlarged frame, and sum the channels with the head."
+        return self.head(torch.cat([self.body(fine), fine], dim=1))

@@ -6,17 +6,15 @@
 __all__ = ['USTORM']
 
 # %% ../../nbs/18_models.ustorm.ipynb #20d30981
-import math
-
 import torch
 from torch import Tensor, nn
 
-from ..layers import conv_bn_act, find_reach, pad_to_multiple, up_nearest
-from .contract import EmitterNet
+from ..layers import conv_bn_act, find_reach, up_nearest
+from .contract import FineNet
 from .deepstorm import start_like_keras
 
 # %% ../../nbs/18_models.ustorm.ipynb #fdfbdbd7
-class USTORM(EmitterNet):
+class USTORM(FineNet):
     "U-STORM (first DL4SMLM, after Ronneberger et al. 2015): a U-Net on the enlarged frame, with a linear head."
     def __init__(self,
         upscale:int=8, # Super-resolution pixels per camera pixel: 2, 4, 8 or 16
@@ -26,9 +24,9 @@ class USTORM(EmitterNet):
         if len(widths) < 2: raise ValueError(f"widths needs the channels of at least two stages, got {widths}")
         depth = len(widths) - 1 if depth is None else depth
         if not 1 <= depth < len(widths): raise ValueError(f"depth must be 1 to {len(widths) - 1}, got {depth}")
-        super().__init__(upscale, period_px=math.lcm(2**depth, upscale)//upscale)
+        super().__init__(upscale, depth)
         widths = widths[:depth + 1]
-        self.enlarge, self.coarser, self.finer = up_nearest(upscale), nn.MaxPool2d(2), up_nearest()
+        self.coarser, self.finer = nn.MaxPool2d(2), up_nearest()
         self.down = nn.ModuleList([conv_bn_act(a, b) for a, b in zip((1, *widths), widths)])
         self.up = nn.ModuleList([conv_bn_act(a + b, a) for a, b in zip(widths, widths[1:])][::-1])
         self.head = nn.Conv2d(widths[0], 1, 1, bias=False)
@@ -40,14 +38,13 @@ class USTORM(EmitterNet):
         upward = [layer for stage in self.up for layer in (self.finer, stage)]
         return [self.enlarge, self.down[0], *downward, *upward, self.head]
 
-    def forward(self,
-        x:Tensor, # Normalised frames, (N, 1, H, W)
+    def answer(self,
+        fine:Tensor, # Enlarged frames, (N, 1, rH, rW)
     ) -> Tensor: # Emitters per super-resolution pixel, (N, 1, rH, rW)
-        "Enlarge, go down and keep what each stage saw, come up and join it, and answer with the head."
-        height, width = self.check_input(x).shape[-2:]
-        image, kept = self.down[0](self.enlarge(pad_to_multiple(x, self.period_px))), []
+        "Go down and keep what each stage saw, come up and join it, and sum the channels with the head."
+        image, kept = self.down[0](fine), []
         for stage in self.down[1:]:
             kept.append(image)
             image = stage(self.coarser(image))
         for stage in self.up: image = stage(torch.cat([kept.pop(), self.finer(image)], dim=1))
-        return self.head(image)[..., :self.upscale*height, :self.upscale*width]
+        return self.head(image)
