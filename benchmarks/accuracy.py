@@ -119,7 +119,7 @@ def main():
     arguments = parser.parse_args()
     names = [Path(bundle).name for bundle in arguments.bundles]
     if len(set(names)) < len(names): parser.error(f"bundles must differ in their last folder, got {', '.join(names)}")
-    models = {name: smlm.load_model(bundle) for name, bundle in zip(names, arguments.bundles)}
+    models = {name: smlm.from_pretrained(bundle) for name, bundle in zip(names, arguments.bundles)}
     settings = [("none", PLAIN | {"density": density}) for density in arguments.densities]
     if not arguments.only_densities:
         settings += [(name, PLAIN | change | {"density": density})

@@ -29,7 +29,7 @@ def main():
                                  structure=structure, seed=asked.seed)
     rows = {}
     for name in asked.bundles:
-        density = smlm.reconstruct(smlm.load_model(name), movie, precision="bfloat16", progress=False)
+        density = smlm.reconstruct(smlm.from_pretrained(name), movie, precision="bfloat16", progress=False)
         found = smlm.evaluate(smlm.localize(density), truth, 250., 450., (6400., 6400.))
         rows[Path(name).name] = (scores(density.image, truth[["y_nm", "x_nm"]].to_numpy()/12.5)
                                  | {"jaccard": found.jaccard, "rmse_nm": found.rmse_nm})

@@ -85,7 +85,7 @@ def main():
         images["Deep-STORM, its authors"] = next(value for name, value in known if name[0] != "_")
     for bundle in arguments.bundles:
         with smlm.open_movie(arguments.folder/"testStack_SimulatedMicrotubules.tif") as movie:
-            density = smlm.reconstruct(smlm.load_model(bundle), movie, CAMERA, 100., precision=arguments.precision)
+            density = smlm.reconstruct(smlm.from_pretrained(bundle), movie, CAMERA, 100., precision=arguments.precision)
         images[Path(bundle).name] = density.image
     images |= {f"{name}, half a pixel on": uniform_filter(image, 2, mode="constant") for name, image in images.items()}
     rows = pd.DataFrame({name: scores(image, places) for name, image in images.items()}).T

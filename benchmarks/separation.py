@@ -39,7 +39,7 @@ def main():
     parser.add_argument("--radius-nm", type=float, nargs="+", default=[12.5, 25, 37.5, 50], help="radius in nm")
     parser.add_argument("--frames", type=int, default=100, help="frames for each density, and for each distance")
     arguments = parser.parse_args()
-    model = smlm.load_model(arguments.bundle)
+    model = smlm.from_pretrained(arguments.bundle)
     camera = smlm.Camera(pixel_nm=model.pixel_nm)
     print("efficiency (Jaccard / RMSE / threshold)")
     print("density " + "".join(f"{f'{radius:g} nm':>26s}" for radius in arguments.radius_nm))

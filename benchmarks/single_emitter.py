@@ -57,7 +57,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0, help="seed")
     parser.add_argument("--device", default="auto", help="where to compute")
     arguments = parser.parse_args()
-    model = smlm.load_model(arguments.bundle)
+    model = smlm.from_pretrained(arguments.bundle)
     camera, psf = smlm.Camera(pixel_nm=model.pixel_nm), smlm.GaussianPSF(arguments.sigma_nm)
     print(f"{'photons':>8s}{'found':>8s}{'RMSE x':>8s}{'RMSE y':>8s}{'bound':>7s}{'ratio':>7s}"
           f"{'grid bias x, y':>18s}{'camera pixel':>16s}{'chi2/dof':>14s}")

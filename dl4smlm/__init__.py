@@ -45,8 +45,7 @@ _MODULES = {
     "bench": "describe_bench run_bench",
     "calibrate": "calibrate error_ratio fit_calibration grid_bias pick_threshold ratio_by_photons reliability "
                  "show_calibration show_grid_bias show_thresholds threshold_curve",
-    "bundle": "describe_card from_pretrained load_card load_model pack_bundle push_to_hub save_model "
-              "save_pretrained shipped_models",
+    "bundle": "describe_card from_pretrained load_card pack_bundle push_to_hub save_pretrained shipped_models",
     "distill": "distill teacher_errors",
     "recipes": "recipe_stream train_recipe",
     "compare": "Contest compare show_contest show_scores",

@@ -25,7 +25,7 @@ from torch import nn
 
 from .bundle import from_pretrained, shipped_models
 from .camera import Camera
-from .core import set_seed
+from .core import PRECISIONS, set_seed
 from .data import Normalise, rasterise
 from .fuse import count_work, fuse
 from .io import open_movie
@@ -171,7 +171,7 @@ def bench_network(
     if gpu: torch.cuda.reset_peak_memory_stats(device)
     with open_movie(path) as movie: frames, size = len(movie), movie.shape[1:]
     few = min(frames, max(4, 2**29//math.prod(size)//upscale**2))  # the obvious way keeps all densities
-    fast = fuse(model, None if precision == "float32" else getattr(torch, precision), compiled=compiled, positive=True)
+    fast = fuse(model, PRECISIONS[precision], compiled=compiled, positive=True)
     job = (fast, "float32") if compiled else (model, precision)  # of what is fused already, nothing is left to choose
     ways = {"bare": _bare(fast, path, device), "whole": _whole(*job, path, device, accounts)}
     if obvious: ways["obvious"] = lambda: obvious_way(model, path, device, few)

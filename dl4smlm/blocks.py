@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .core import new_file, pick_device
+from .core import make_folder, new_file, pick_device
 
 # %% ../nbs/22g_blocks.ipynb #90f7ee79
 UNIT = 2.**-30 # Emitters in one count of the sum
@@ -91,9 +91,7 @@ def _begin(folder, job, resume):
     "Write the description of a job into its folder, or refuse it; tell whether the folder was made for it."
     _agree(folder, job, resume)
     new = not folder.exists()
-    try: folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"the folder {folder} cannot be made ({error.strerror}): choose another place") from None
+    make_folder(folder)
     with new_file(folder/"job.json", overwrite=True) as part: part.write_text(json.dumps(job, indent=2))
     return new
 

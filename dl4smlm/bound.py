@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 import torch
+from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
@@ -20,16 +21,23 @@ from .core import check_emitters, make_emitters
 from .psf import GaussianPSF, pixel_share
 
 # %% ../nbs/22b_bound.ipynb #ce2d4842
+def _step(electrons, noise_e, em_gain, least=44):
+    "Say how fine the sum must be: as the fastest wave that the distribution holds, in electrons."
+    if not em_gain: return noise_e/3
+    spread = (noise_e/em_gain)**2/2
+    plain = electrons + spread - least
+    return np.pi*em_gain*np.sqrt((plain + np.sqrt(plain**2 + 4*least*spread))/(2*least))
+
 def _electron_information(
     electrons:float, # Expected electrons
     noise_e:float, # Standard deviation of the noise added after multiplication, electrons
     em_gain:float|None, # Electron-multiplying gain, None for a camera without it
+    step:float|None=None, # Step of the sum in electrons; None for as fine as needed
 ) -> float: # Fisher information about the electrons, per electron squared
     "Compute the information of one pixel from the distribution of what it reads."
-    gain = em_gain or 1.
+    gain, step = em_gain or 1., step or _step(electrons, noise_e, em_gain)
     end = gain*(electrons + 12*np.sqrt(2*electrons) + (40 if em_gain else 8)) + 12*noise_e
-    step = noise_e/3
-    points = 2**int(np.ceil(np.log2((end + 12*noise_e)/step)))
+    points = next_fast_len(int(np.ceil((end + 12*noise_e)/step)), real=True)
     omega = 2*np.pi*np.fft.rfftfreq(points, step)
     grown = (1/(1 - 1j*gain*omega) if em_gain else np.exp(1j*omega)) - 1
     wave = np.exp(electrons*grown - (noise_e*omega)**2/2 + 12j*noise_e*omega)  # the axis begins below zero

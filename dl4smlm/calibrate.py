@@ -15,6 +15,7 @@ from matplotlib import pyplot as plt
 from scipy.optimize import isotonic_regression
 from scipy.stats import chi2, norm
 
+from .core import check_emitters
 from .evaluate import evaluate, match
 from .localize import correct_grid, localize
 from .models.contract import EmitterNet
@@ -45,15 +46,16 @@ def show_thresholds(
 ) -> np.ndarray: # The two axes
     "Draw scores over the threshold, and precision over recall."
     best = curve["efficiency"].idxmax() if threshold is None else (curve["threshold"] - threshold).abs().idxmin()
+    shown = curve["threshold"][best] if threshold is None else threshold
     _, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for name, scale in {"precision": 1, "recall": 1, "jaccard": 1, "efficiency": 100}.items():
         axes[0].plot(curve["threshold"], curve[name]/scale, label=name + (" / 100" if scale == 100 else ""))
-    axes[0].axvline(curve["threshold"][best], color="0.6", linestyle=":")
+    axes[0].axvline(shown, color="0.6", linestyle=":")
     axes[0].set(xlabel="threshold (confidence, emitters)", ylabel="score", ylim=(0, 1.03))
     axes[0].legend(frameon=False)
     axes[1].plot(curve["recall"], curve["precision"], color="0.4")
     axes[1].plot(curve["recall"][best], curve["precision"][best], "o", color="C3",
-                 label=f"threshold {curve['threshold'][best]:.2f}")
+                 label=f"threshold {shown:.2f}")
     axes[1].set(xlabel="recall", ylabel="precision", xlim=(0, 1.03))
     axes[1].legend(frameon=False)
     return axes
@@ -81,15 +83,21 @@ def pick_threshold(
     return model.threshold
 
 # %% ../nbs/23b_calibrate.ipynb #ed5e2618
-def _errors(found, truth, radius_nm):
-    "Which rows have a partner, and the errors along x and y of those that do, in nm."
-    pairs = match(found, truth, radius_nm)
-    right = np.zeros(len(found), bool)
-    right[pairs[:, 0]] = True
+def _check(found, truth, *columns):
+    for table in (found, truth): check_emitters(table)
+    if missing := [name for name in columns if name not in found]:
+        raise ValueError(f"the localizations have no column {', '.join(missing)}; they have {', '.join(found)}: take "
+                         "those of `localize`; for probability and uncertainty_nm calibrate the network first")
+    if wrong := [name for name in columns if not np.isfinite(pd.to_numeric(found[name], errors="coerce")).all()]:
+        raise ValueError(f"column {', '.join(wrong)} has values that are no finite numbers: leave these rows out")
+
+def _partners(found, truth, radius_nm):
+    "Row number of each one's partner in the truth, -1 for none; and its errors along x and y in nm, NaN without one."
+    i, j = match(found, truth, radius_nm).T
+    partner, error = np.full(len(found), -1), np.full((len(found), 2), np.nan)
     places = [table[["x_nm", "y_nm"]].to_numpy(dtype=float) for table in (found, truth)]
-    error = np.full((len(found), 2), np.nan)
-    error[pairs[:, 0]] = places[0][pairs[:, 0]] - places[1][pairs[:, 1]]
-    return right, error
+    partner[i], error[i] = j, places[0][i] - places[1][j]
+    return partner, error
 
 def _trend(x, y, increasing, parts):
     "Mean of x and y in parts of equal size along x, the latter made to rise or fall only; with None, as it is."
@@ -119,7 +127,9 @@ def fit_calibration(
     parts:int=20, # Parts in which means are taken
 ) -> dict: # Lists of numbers for `localize`, which JSON can hold
     "Learn from known frames what confidence, spread and brightness mean: a probability, and an error in nm."
-    right, error = _errors(found, truth, radius_nm)
+    _check(found, truth, "confidence", "spread_nm")
+    partner, error = _partners(found, truth, radius_nm)
+    right = partner >= 0
     if right.sum() < 20*parts:
         raise ValueError(f"{right.sum()} localizations are right, and {20*parts} are needed: simulate more frames")
     confidence, spread = (found[name].to_numpy() for name in ("confidence", "spread_nm"))
@@ -132,8 +142,7 @@ def fit_calibration(
               "correction": (at_confidence, np.sqrt(falling))}
     if "brightness" in found and "photons" in truth:
         rest = rest/np.interp(confidence[right], at_confidence, falling)
-        i, j = match(found, truth, radius_nm).T
-        photons = truth["photons"].to_numpy(dtype=float)[j[np.argsort(i)]]  # in the order of `right`
+        photons = truth["photons"].to_numpy(dtype=float)[partner[right]]
         at_light, left = _fair_trend(found["brightness"].to_numpy()[right], rest, photons, parts)
         curves["brightness"] = (at_light, np.sqrt(left))
     rounded = {name: [np.round(axis, 5).tolist() for axis in curve] for name, curve in curves.items()}
@@ -147,7 +156,8 @@ def reliability(
     parts:int=10, # Parts of equal width, from 0 to 1
 ) -> pd.DataFrame: # One row a part that is not empty: molecules, stated, observed, standard_error
     "Compare stated probabilities with what came true."
-    right, stated = _errors(found, truth, radius_nm)[0], found["probability"].to_numpy()
+    _check(found, truth, "probability")
+    right, stated = _partners(found, truth, radius_nm)[0] >= 0, found["probability"].to_numpy()
     part = np.minimum((stated*parts).astype(int), parts - 1)
     table = pd.DataFrame({"stated": stated, "observed": right}).groupby(part).agg(["size", "mean"])
     table = pd.DataFrame({"molecules": table["stated"]["size"], "stated": table["stated"]["mean"],
@@ -161,9 +171,12 @@ def error_ratio(
     radius_nm:float=100., # Pairs are closer than this, nm
 ) -> np.ndarray: # Errors along x and y of all that have a partner, over the stated uncertainty, (n, 2)
     "Divide every error by its stated uncertainty: an honest column gives a standard deviation of 1."
-    right, error = _errors(found, truth, radius_nm)
+    _check(found, truth, "uncertainty_nm")
+    partner, error = _partners(found, truth, radius_nm)
+    right = partner >= 0
     return error[right]/found["uncertainty_nm"].to_numpy()[right, None]
 
+# %% ../nbs/23b_calibrate.ipynb #bead6564
 def ratio_by_photons(
     found:pd.DataFrame, # Localizations with uncertainty_nm
     truth:pd.DataFrame, # True emitters with photons
@@ -171,9 +184,14 @@ def ratio_by_photons(
     parts:int=4, # Parts with as many pairs each, from dim to bright
 ) -> pd.DataFrame: # One row a part: photons on average, RMSE along an axis, std of the ratio (1 is honest)
     "Ask of the dim and of the bright molecules separately whether their stated errors are honest."
-    i, j = match(found, truth, radius_nm).T
-    error, photons = _errors(found, truth, radius_nm)[1][i], truth["photons"].to_numpy(dtype=float)[j]
-    ratio = error/found["uncertainty_nm"].to_numpy()[i, None]
+    _check(found, truth, "uncertainty_nm")
+    if "photons" not in truth: raise ValueError("the truth has no column photons: without it nobody is dim or bright")
+    partner, error = _partners(found, truth, radius_nm)
+    right = partner >= 0
+    if right.sum() < parts:
+        raise ValueError(f"{right.sum()} pairs within {radius_nm:g} nm are too few for {parts} parts")
+    error, photons = error[right], truth["photons"].to_numpy(dtype=float)[partner[right]]
+    ratio = error/found["uncertainty_nm"].to_numpy()[right, None]
     rows = [{"photons": photons[part].mean(), "rmse_nm": np.sqrt((error[part]**2).mean()), "ratio": ratio[part].std()}
             for part in np.array_split(np.argsort(photons, kind="stable"), parts)]
     return pd.DataFrame(rows)
@@ -185,8 +203,9 @@ def show_calibration(
     radius_nm:float=100., # A localization is right if an emitter is closer than this, nm
 ) -> np.ndarray: # The two axes
     "Draw observed over stated probability, and the errors in units of their uncertainty beside the ideal."
-    _, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     points, ratio = reliability(found, truth, radius_nm), error_ratio(found, truth, radius_nm).ravel()
+    if not len(ratio): raise ValueError(f"there is no pair within {radius_nm:g} nm: is this the right truth?")
+    _, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     axes[0].plot([0, 1], [0, 1], color="0.7", zorder=0)
     axes[0].errorbar(points["stated"], points["observed"], 2*points["standard_error"], fmt="o", markersize=4, capsize=2)
     axes[0].set(xlabel="stated probability", ylabel="share that was right", xlim=(0, 1.03), ylim=(0, 1.03))

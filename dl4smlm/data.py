@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from .camera import Camera, check_pixel
-from .core import check_emitters, make_generator
+from .core import check_emitters, make_generator, spread_over
 from .io import list_tiffs, open_movie, read_image
 
 # %% ../nbs/08_data.ipynb #b9d8096a
@@ -48,8 +48,7 @@ class Normalise:
     ) -> "Normalise": # Fixed numbers for this movie and others like it
         "Take the dark level and the scale from the movie: the 1st and the 99.5th percentile."
         if not len(movie): raise ValueError("the movie has no frames, and so no brightness: give normalise or a camera")
-        most = max(1, min(frames, len(movie), 2**25//np.asarray(movie[0]).size))
-        chosen = np.linspace(0, len(movie) - 1, most).round().astype(int)
+        chosen = spread_over(len(movie), max(1, min(frames, 2**25//np.asarray(movie[0]).size)))
         low, high = np.percentile([np.asarray(movie[int(i)]) for i in chosen], [1, 99.5])
         return cls(float(low), float(high - low) if high > low else 1.)
 
@@ -214,7 +213,7 @@ def _split(frames, valid_share):
     return np.split(np.arange(frames), [frames - kept])
 
 def _thin(frames, most):
-    return frames[np.unique(np.linspace(0, len(frames) - 1, max(1, min(most, len(frames)))).round().astype(int))]
+    return frames[spread_over(len(frames), max(1, most))]
 
 # %% ../nbs/08_data.ipynb #4b135279
 def _tiffs(folder):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from .core import pick_device
+from .layers import evaluation_mode
 from .learner import Learner
 from .losses import L1L2Loss
 from .models.contract import EmitterNet
@@ -93,6 +94,9 @@ def find_layer(
 ) -> nn.Module: # The layer
     "Find a layer by its name."
     layers = {key: layer for key, layer in model.named_modules() if key}
+    if isinstance(layers.get(name), nn.ModuleList):
+        raise ValueError(f"{name!r} of {type(model).__name__} is a list of layers, which answers nothing itself: "
+                         f"name one of them, such as {name + '.0'!r}")
     if name in layers: return layers[name]
     near = get_close_matches(str(name), layers, n=3) or [key for key in layers if key.count(".") < 2][:12]
     raise ValueError(f"{type(model).__name__} has no layer {name!r}; it has {', '.join(near)}, ...: "
@@ -145,9 +149,7 @@ def weights_before(
 ) -> list[str]: # Names of the weights from which its output is computed
     "List the weights that lead up to a layer, that layer's own included."
     named, example = dict(model.named_parameters()), next(model.parameters())
-    modes = [(layer, layer.training) for layer in model.modules()]
-    with watch_layer(model, name) as seen: model.eval()(torch.zeros(1, 1, 16, 16).to(example))
-    for layer, mode in modes: layer.training = mode
+    with watch_layer(model, name) as seen, evaluation_mode(model): model(torch.zeros(1, 1, 16, 16).to(example))
     if not seen or not seen[0].requires_grad: raise ValueError(f"no weight that learns leads up to layer {name!r}")
     slopes = torch.autograd.grad(seen[0].sum(), named.values(), allow_unused=True)
     return [key for key, slope in zip(named, slopes) if slope is not None]

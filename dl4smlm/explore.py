@@ -18,6 +18,7 @@ from matplotlib import pyplot as plt
 
 from .bound import position_bound
 from .camera import Camera
+from .core import spread_over
 from .evaluate import evaluate, match
 from .localize import localize
 from .psf import GaussianPSF
@@ -110,8 +111,8 @@ def film_limits(
 ) -> tuple[float, float]: # Counts to draw as black and as white
     "Choose the brightness for all frames of a movie, from some of them."
     if not len(movie): raise ValueError("the movie has no frames")
-    chosen = np.unique(np.linspace(0, len(movie) - 1, frames).round().astype(int))
-    low, high = np.percentile([np.asarray(movie[int(k)]) for k in chosen], (1, 99.8))
+    frame = [np.asarray(movie[int(number)]) for number in spread_over(len(movie), frames)]
+    low, high = np.percentile(frame, (1, 99.8))
     return float(low), float(max(high, low + 1))
 
 def draw_frame(
@@ -211,8 +212,7 @@ def _draw_errors(ax, found, truth, pixel_nm, radius_nm):
     ax.set_title(f"errors, {2*reach:g} x {2*reach:g} nm", size=10)
 
 def _draw_confidences(ax, found, truth, threshold, radius_nm):
-    right = np.zeros(len(found), bool)
-    right[match(found, truth, radius_nm)[:, 0]] = True
+    right = np.isin(np.arange(len(found)), match(found, truth, radius_nm)[:, 0])
     confidence = found["confidence"].to_numpy()
     edges = np.linspace(0, max(1.5, threshold), 41)
     ax.hist([confidence[right], confidence[~right]], edges, stacked=True, color=["#56B4E9", "#FF66CC"],

@@ -55,6 +55,7 @@ def _around(place, radius_px, *images):
     index, within = _window(place, radius_px, images[0].shape)
     return [torch.where(within, image[index], 0.) for image in images]
 
+# %% ../nbs/21_localize.ipynb #1e341969
 def _bright(image, above):
     "Image, row and column of the pixels above a value that none of the nearest exceeds."
     if image.device.type != "cpu":  # a GPU prefers few steps to short ones
@@ -201,6 +202,7 @@ def _share_light(light, emitters, steps, blur, *how):
     for _ in range(steps): each = each*blur(light/(blur(each*emitters, *how) + 0.02), *how)/within
     return each
 
+# %% ../nbs/21_localize.ipynb #06f8b1bf
 def measure_brightness(
     peaks:Tensor, # What `find_peaks` returned, (n, 5)
     density:Tensor, # Where they were found, (N, rH, rW)

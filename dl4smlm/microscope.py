@@ -211,6 +211,41 @@ def solve_brightness(
     photons = second/first/(1 + u)
     return photons, math.sqrt(u), first/photons
 
+# %% ../nbs/08c_microscope.ipynb #984d122b
+def _foretold(frames):
+    "Every pixel as those around it foretell it; beyond the border the picture is mirrored."
+    near = F.pad(frames[None], (1,)*4, mode="reflect")[0]
+    rows = near[:, :-2] + near[:, 2:]
+    beside = rows[:, :, 1:-1] + near[:, 1:-1, :-2] + near[:, 1:-1, 2:]
+    return beside/2 - (rows[:, :, :-2] + rows[:, :, 2:])/4
+
+def _two_steps_away(image):
+    "Median of the sixteen pixels two steps away, at least 1."
+    squares = F.unfold(F.pad(image[None, None], (2,)*4, mode="reflect"), 5)[0]
+    ring = F.pad(torch.zeros(3, 3), (1,)*4, value=1).flatten() > 0
+    return squares[ring].median(0).values.view_as(image).clamp(min=1)
+
+def _bad_pixels(frames):
+    "Which pixels are hot, dead or flicker, (H, W); of those that touch, the worst."
+    rest = frames - _foretold(frames)
+    level = rest.median(0).values
+    off = (rest - level).abs()
+    noise, restless = off.kthvalue(math.ceil(0.75*len(off)), 0).values, off.mean(0)
+    worse = torch.maximum(level.abs()/_two_steps_away(noise)/3, restless/_two_steps_away(restless)/5)
+    return (worse > 1) & (worse == F.max_pool2d(worse[None], 3, 1, 1)[0])
+
+def _fill(frames, bad):
+    "Put what is foretold into bad pixels, in place."
+    around = F.unfold(F.pad(frames[:, None], (1,)*4, mode="reflect"), 3)[:, :, bad.flatten()]
+    frames[:, bad] = around.median(1).values  # so that two that touch do not foretell each other
+    frames[:, bad] = _foretold(frames)[:, bad]
+
+def _flashes(frames, most_counts):
+    "Which frames are brighter or darker as a whole, or saturated, (T,)."
+    level = frames.flatten(1).median(1).values
+    off = (level - level.median()).abs()
+    return (off > 8*off.median().clamp(min=1)) | (level >= most_counts)
+
 # %% ../nbs/08c_microscope.ipynb #fdf8816c
 @dataclass(frozen=True)
 class Microscope:
@@ -289,12 +324,14 @@ def _twin(microscope, shape, seed, border=8):
     movie, _ = simulate(frames, size_px=size_px, seed=seed, **microscope.settings())
     return torch.tensor(movie[:, border:-border, border:-border].astype(np.float32))
 
-def _correct(seen, values, camera, shape, block, seed, movies=3):
+def _correct(seen, values, camera, shape, block, seed, movies=3, parts=5):
+    "What was seen, corrected by movies simulated like it, and what is seen in the parts of each of these."
     found = _microscope(values, camera)
-    told, again = _predict(found), [_measure(_twin(found, shape, seed + k), block)[0] for k in range(movies)]
+    twins = [_twin(found, shape, seed + k) for k in range(movies)]
+    told, again = _predict(found), [_measure(twin, block)[0] for twin in twins]
     mean = {name: np.mean([one[name] for one in again]) for name in seen}
     return {name: seen[name] + told[name] - mean[name] if name in ("zero", "dark") else seen[name]*told[name]/mean[name]
-            for name in seen}
+            for name in seen}, [[_measure(part, block)[0] for part in twin.chunk(parts)] for twin in twins]
 
 def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
     gain = seen["slope"]/(1 if camera.em_gain is None else 2)
@@ -311,9 +348,13 @@ def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
 # %% ../nbs/08c_microscope.ipynb #058189d6
 def _standard_error(values): return float(np.std(values, ddof=1)/math.sqrt(len(values)))
 
-def _errors(values, parts, seen, read, read_error, movies=3, trust=0.02):
+def _spread(name, movies):
+    "Standard error of the mean over the parts of a movie, told from one or several such movies."
+    return math.sqrt(np.mean([_standard_error([part[name] for part in parts])**2 for parts in movies]))
+
+def _errors(values, parts, twins, seen, read, read_error, trust=0.02):
     "Standard errors: of the fifths of a movie, of its correction, of the read noise, and what the formulas leave out."
-    errors = {name: _standard_error([part[name] for part in parts])*math.sqrt(1 + 1/movies) for name in values}
+    errors = {name: max(_spread(name, [parts]), _spread(name, twins))*math.sqrt(1 + 1/len(twins)) for name in values}
     for name in ("electrons_per_count", "photons"): errors[name] = math.hypot(errors[name], trust*values[name])
     spread = values["photons_std"]/max(values["photons"], 1e-9)
     model = math.hypot(0.03, 0.25*spread/math.hypot(1, spread))  # nobody knows the distribution of the brightness
@@ -350,6 +391,25 @@ def _doubts(seen, values, errors, frames, block, camera):
     share = (frames >= camera.max_counts).float().mean().item()
     if share > 1e-5: yield f"{share:.2%} of the pixels are saturated"
 
+# %% ../nbs/08c_microscope.ipynb #4a3f635d
+def _clean(runs, camera):
+    "Leave out frames that are odd as a whole, fill in bad pixels; also the frames of a block, and what to say of it."
+    odd = [_flashes(run, camera.max_counts) for run in runs]
+    kept = [run[~flags] for run, flags in zip(runs, odd) if 2*flags.sum() < len(flags)]
+    if len(kept) < 3:
+        raise ValueError("half of the frames or more are saturated, or brighter or darker as a whole than the others: "
+                         "hand over a part of the movie that is even")
+    frames = min(map(len, kept))
+    block = frames//math.ceil(frames/100)
+    kept = [run[:frames - frames % block] for run in kept]
+    bad = torch.zeros_like(kept[0][0], dtype=torch.bool)
+    while (worst := _bad_pixels(torch.cat(kept)) & ~bad).any():
+        bad |= worst
+        for run in kept: _fill(run, bad)
+    doubts = {f"frames left out, being saturated, or brighter or darker as a whole: {sum(map(sum, odd))}": odd,
+              f"pixels that are hot, dead or flicker, for which their neighbours stood in: {bad.sum()}": [bad]}
+    return kept, block, [doubt for doubt, flags in doubts.items() if torch.cat(flags).any()]
+
 def _sample(movie, most_px=5_000_000, side_px=128, border_px=3, runs=5):
     shape = np.shape(movie) if not hasattr(movie, "shape") else tuple(movie.shape)
     if len(shape) != 3 or shape[0] < 10 or min(shape[1:]) < 24:
@@ -373,13 +433,15 @@ def match_microscope(
     if camera is None: camera = Camera(pixel_nm=getattr(movie, "pixel_nm", None) or 100.)
     check_pixel(camera, movie)
     runs = _sample(movie)
-    frames, block = torch.cat(runs), min(100, len(runs[0]))
+    frames = torch.cat(runs)
     if not torch.isfinite(frames).all(): raise ValueError("the movie has values that are NaN or infinite: repair them")
     if (frames == frames.min()).float().mean() > 0.3:
         raise ValueError(f"{frames.min().item():g} is the value of a third of all pixels or more: was a background "
                          "subtracted? The raw counts of the camera are needed")
-    pairs = [mean_product(fluctuations(run), (0, 0), (0, 1)) for run in runs]
-    if not np.mean(pairs) > 4*_standard_error(pairs):
+    runs, block, strange = _clean(runs, camera)
+    frames = torch.cat(runs)
+    pairs = [mean_product(frame[None], (0, 0), (0, 1)) for frame in fluctuations(frames, block)]
+    if not np.mean(pairs) > 5*_standard_error(pairs):
         raise ValueError("nothing blinks in this movie that is wider than a pixel, or too little to tell it from "
                          f"chance: a movie of molecules is needed, best of 500 frames, and this one has {len(movie)}")
     seen, _ = _measure(frames, block)
@@ -388,9 +450,11 @@ def match_microscope(
         raise ValueError("the noise does not grow with the light in this movie, as that of a camera does: give the raw "
                          "counts, nothing subtracted, of more frames or a larger field")
     read, read_error = _read_noise(runs, tables, seen, block, camera, seed)
-    values = _interpret(_correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed), camera, read)
-    errors = _errors(values, [_interpret(part, camera, read) for part in parts], seen, read, read_error)
-    return _microscope(values, camera, errors, _doubts(seen, values, errors, frames, block, camera))
+    right, twins = _correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed)
+    values = _interpret(right, camera, read)
+    parts, *twins = ([_interpret(part, camera, read) for part in movie] for movie in (parts, *twins))
+    errors = _errors(values, parts, twins, seen, read, read_error)
+    return _microscope(values, camera, errors, (*strange, *_doubts(seen, values, errors, frames, block, camera)))
 
 # %% ../nbs/08c_microscope.ipynb #06fe7bbb
 def _spectrum(frames):

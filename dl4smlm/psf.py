@@ -205,8 +205,9 @@ class MeasuredPSF(PSF):
     ):
         for name, value in [("pixel_nm", pixel_nm), ("z_step_nm", z_step_nm)]:
             if not 0 < value < math.inf: raise ValueError(f"{name} must be greater than 0, got {value}")
-        stack = _clean_bead(np.asarray(stack, dtype=float))
-        self.pixel_nm, self.z_step_nm, self.focus = pixel_nm, z_step_nm, int(stack.max((1, 2)).argmax())
+        light = _clean_bead(np.asarray(stack, dtype=float))
+        stack = light/light.sum((1, 2), keepdims=True)
+        self.pixel_nm, self.z_step_nm, self.focus = pixel_nm, z_step_nm, _find_focus(light)
         self.planes, *self.size = stack.shape
         self.centre = center_of_mass(stack[self.focus].clip(0))
         stack = np.pad(np.pad(stack, ((2, 2), (0, 0), (0, 0)), mode="edge"), ((0, 0), (3, 3), (3, 3)))
@@ -246,18 +247,28 @@ def _read_stack(
 
 def _clean_bead(
     stack:np.ndarray, # What was measured, (Z, h, w) or (h, w)
-) -> np.ndarray: # Shares of the light, (Z, h, w), each plane adding up to 1
-    "Take the background off a bead stack, and scale every plane."
+) -> np.ndarray: # Light of the bead, (Z, h, w)
+    "Take the background off a bead stack, and refuse planes without a bead."
     stack = stack[None] if stack.ndim == 2 else stack
     if stack.ndim != 3 or min(stack.shape[1:]) < 5 or not np.isfinite(stack).all():
         raise ValueError(f"a bead stack is (Z, h, w), at least 5 pixels wide and without NaN, got {stack.shape}")
     border = np.concatenate([stack[:, 0], stack[:, -1], stack[:, :, 0], stack[:, :, -1]], 1)
-    stack = stack - np.median(border, axis=1)[:, None, None]
-    total = stack.sum((1, 2), keepdims=True)
-    if not (total > 0).all():
-        raise ValueError(f"plane {int(total[:, 0, 0].argmin())} of the stack has no bead above its border: "
-                         "is it cut out with the bead in the middle?")
-    return stack/total
+    background = np.median(border, axis=1, keepdims=True)
+    noise = 1.4826*np.median(np.abs(border - background), axis=1)
+    light, pixels = stack - background[:, :, None], stack[0].size
+    above = light.sum((1, 2)) - 3*noise*math.hypot(math.sqrt(pixels), pixels*math.sqrt(math.pi/2/border.shape[1]))
+    if not (above > 0).all():
+        raise ValueError(f"plane {int(above.argmin())} of the stack has no bead above its border and the noise there: "
+                         "is it cut out with the bead in the middle? If the plane is empty, leave it out")
+    return light
+
+def _find_focus(
+    light:np.ndarray, # Light of a bead, (Z, h, w)
+) -> int: # Number of the plane
+    "Find the plane whose brightest pixel is brightest, if the bead had not faded."
+    total, plane = light.sum((1, 2)), np.arange(len(light))
+    fading = np.exp(np.polyval(np.polyfit(plane, np.log(total), min(1, len(plane) - 1)), plane))
+    return int((light.max((1, 2))/fading).argmax())
 
 # %% ../nbs/02_psf.ipynb #6219ef06
 def _draw_measured(

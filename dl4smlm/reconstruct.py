@@ -28,7 +28,8 @@ from tqdm.auto import tqdm
 
 from . import __version__
 from .blocks import Blocks, count_light, find_process, fingerprint, keeping, to_emitters, wait_all
-from .core import pick_device
+from .checkpoint import first_line
+from .core import PRECISIONS, pick_device
 from .data import Normalise
 from .fuse import FusedNet, fuse
 from .localize import measure_brightness, find_peaks, radius_in_pixels
@@ -132,25 +133,23 @@ class Reconstruction:
     rounding:float|None=None # Largest change of a density by computing in less than float32, in the first frame
 
 # %% ../nbs/23_reconstruct.ipynb #0a48687a
-_PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 def fuse_where_possible(
     model:EmitterNet, # A network, in evaluation mode
     precision:str="float32", # Numbers inside it: "float32", "bfloat16" or "float16"
     compiled:bool=False, # Let `torch.compile` join its steps
 ) -> EmitterNet: # The fused network, or the same where it cannot be fused
     "Fuse a network, if that can be done."
-    if precision not in _PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(_PRECISIONS)}, got {precision!r}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     positive = getattr(model, "positive", True)  # what is fused already stays as it is
-    try: return fuse(model, _PRECISIONS[precision], compiled=compiled, positive=positive)
+    try: return fuse(model, PRECISIONS[precision], compiled=compiled, positive=positive)
     except ValueError:
-        if _PRECISIONS[precision] or compiled: raise
+        if PRECISIONS[precision] or compiled: raise
         return model  # a network of your own that cannot be traced does its work as it is
 
 def _check(model, movie, normalise, pixel_nm, floor, fused, precision, compiled):
     kinds = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
-    whole = {torch.float32, *(_PRECISIONS.values() if isinstance(model, FusedNet) else ())}
+    whole = {torch.float32, *(PRECISIONS.values() if isinstance(model, FusedNet) else ())}
     if kinds and not kinds & whole:
         raise ValueError(f"the weights are {', '.join(map(str, kinds))}: use model.float(), and precision= for speed")
     if not hasattr(movie, "shape"):
@@ -327,8 +326,8 @@ def _warm_up(scan):
             measure_brightness(peaks, density, x, positive=True, compiled=True)
     except Exception as error:
         if is_out_of_memory(error): return
-        why = str(error).partition("\n")[0]
-        raise ValueError(f"the network cannot be compiled here ({why}): leave out compiled=True (--compile)") from error
+        raise ValueError(f"the network cannot be compiled here ({first_line(error)}): leave out compiled=True "
+                         "(--compile)") from error
 
 def _rounding(model, scan):
     "Tell what less than float32 costs, in emitters, in the first frame."
@@ -359,13 +358,12 @@ def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision
     if scan.compiled: _warm_up(scan)
     return scan, None if precision == "float32" else _rounding(model, scan)
 
-def _accounts(scan, blocks, prepare, seconds):
+def _accounts(scan, blocks, begin):
     "Join the accounts of the pass and of the files; what several threads did at once counts once."
     for stage in {"upload", "network", "sum", "peaks", "keep"}.intersection(scan.stages.table):
         scan.stages.table[stage]["seconds"] /= scan.at_once
-    scan.stages.add("prepare", prepare)
     scan.stages.add("write", blocks.behind.seconds, blocks.behind.bytes)
-    scan.stages.add("all", seconds, scan.stages.table.get("read", {}).get("bytes", 0))
+    scan.stages.add("all", time.perf_counter() - begin, scan.stages.table.get("read", {}).get("bytes", 0))
     return scan.stages.table
 
 # %% ../nbs/23_reconstruct.ipynb #1550948d
@@ -399,13 +397,12 @@ def reconstruct(
                     keep_frames=keep_frames, fused=fused, precision=precision, compiled=compiled, device=device.type,
                     sizes=sizes, threads=_threads_in_one(device, r*r*height*width))
     scan, rounding = _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes)
-    prepare = time.perf_counter() - begin
+    scan.stages.add("prepare", time.perf_counter() - begin)
     with tuning(scan.tuned), keeping(Blocks(math.ceil(total/block), folder, job, resume, device)) as blocks:
         if keep_frames: scan.frames = _room((total, r*height, r*width), blocks)
         bar = tqdm(total=min(total, len(blocks.todo)*block), unit="frame", disable=not progress or blocks.number)
         with bar, closing(_go_over(scan, blocks.todo, block, bar)) as pieces:
             for piece in pieces: blocks.keep(*piece)
         light, peaks = blocks.join()
-    accounts = _accounts(scan, blocks, prepare, time.perf_counter() - begin)
     return Reconstruction(to_emitters(light), peaks, floor, radius_nm, pixel_nm/r if pixel_nm else None, scan.frames,
-                          model.threshold, model.calibration, accounts, rounding)
+                          model.threshold, model.calibration, _accounts(scan, blocks, begin), rounding)

@@ -8,6 +8,7 @@ __all__ = ['draw_pictures', 'show_models', 'show_errors', 'blend', 'show_agreeme
 
 # %% ../nbs/25c_views.ipynb #467aee5d
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from scipy.ndimage import gaussian_filter
 
-from .core import to_array
+from .core import check_emitters, to_array
 from .evaluate import outcomes
 from .metrics import nmse, ssim
 from .viz import draw_positions, mean_image, scale_bar, show_images, white_level
@@ -155,6 +156,9 @@ def show_outcomes(
     size:float=3.6, # Width of the picture in inches
 ): # The axes, with a legend
     "Mark on an image which molecules were found, missed and invented."
+    if not (isinstance(pixel_nm, Real) and pixel_nm > 0):
+        raise ValueError(f"pixel_nm must be the size of a pixel of the image in nm, greater than 0, got {pixel_nm!r}")
+    for table in (found, truth): check_emitters(table)
     ax = image if hasattr(image, "add_line") else _grey(np.asarray(image), pixel_nm, size)
     if frame is not None: found, truth = (table[table["frame"] == frame] for table in (found, truth))
     table = outcomes(found, truth, radius_nm)
@@ -173,6 +177,8 @@ def show_outcomes(
     return ax
 
 def _grey(image, pixel_nm, size):
+    if image.ndim != 2:
+        raise ValueError(f"an image (H, W) is needed, got the shape {image.shape}: of a movie give one frame, movie[7]")
     _, ax = plt.subplots(figsize=(size, size*image.shape[0]/image.shape[1] + 0.4), layout="constrained")
     ax.imshow(image, cmap="gray")
     ax.set(xticks=[], yticks=[])

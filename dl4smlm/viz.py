@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from scipy.ndimage import gaussian_filter
 
-from .core import to_array
+from .core import spread_over, to_array
 
 # %% ../nbs/01_viz.ipynb #d83d5d1e
 def round_length(
@@ -141,7 +141,7 @@ def mean_image(
     "Average a movie over time: the diffraction-limited, or widefield, image."
     if not len(movie): raise ValueError("the movie has no frames")
     if frames < 1: raise ValueError(f"frames, the most to read, must be at least 1, got {frames}")
-    chosen = np.unique(np.linspace(0, len(movie) - 1, min(frames, len(movie))).round().astype(int))
+    chosen = spread_over(len(movie), frames)
     return sum(_image(movie[int(i)]).astype(float) for i in chosen)/len(chosen)
 
 # %% ../nbs/01_viz.ipynb #906a2cca

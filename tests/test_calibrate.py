@@ -49,8 +49,8 @@ def test_a_bundle_keeps_threshold_and_calibration(tmp_path):
     model.normalise, model.pixel_nm, model.threshold = Normalise(100, 100), 100., 0.37
     found, truth = made_up(5000, 0)
     model.calibration = smlm.fit_calibration(found, truth) | {"grid": smlm.grid_bias(found, 50).correction()}
-    smlm.save_model(model, tmp_path/"model")
-    again = smlm.load_model(tmp_path/"model")
+    smlm.save_pretrained(model, tmp_path/"model")
+    again = smlm.from_pretrained(tmp_path/"model")
     assert (again.threshold, again.calibration) == (model.threshold, model.calibration)
     with torch.no_grad():
         for weights in again.parameters(): weights.abs_()  # so that a bright pixel becomes a peak, whatever was drawn
@@ -68,7 +68,7 @@ def test_the_command_calibrates_a_network(tmp_path):
     train, valid = smlm.make_loaders(movie, truth, camera, upscale=2)
     model = smlm.create_model("fidstorm", upscale=2, blocks=2, width=16)
     smlm.Learner(model, train, valid, smlm.L1L2Loss(), lr=3e-3).fit(12, progress=False)
-    smlm.save_model(model, tmp_path/"plain", seed=7)
+    smlm.save_pretrained(model, tmp_path/"plain", seed=7)
     smlm.save_movie(tmp_path/"movie.tif", movie, 100)
     smlm.save_localizations(truth, tmp_path/"truth.csv")
     asked = ["calibrate", tmp_path/"plain", "--movie", tmp_path/"movie.tif", "--truth", tmp_path/"truth.csv"]
@@ -76,7 +76,7 @@ def test_the_command_calibrates_a_network(tmp_path):
     assert end.value.code == 0 and (tmp_path/"sure/calibration.png").exists()
     card = smlm.load_card(tmp_path/"sure")
     assert card["notes"]["seed"] == 7 and card["notes"]["calibrated_on"] == "movie.tif"
-    sure = smlm.load_model(tmp_path/"sure")
+    sure = smlm.from_pretrained(tmp_path/"sure")
     fresh_movie, fresh = smlm.simulate(100, 1, 24, camera, photons=3000., seed=1)
     found = smlm.localize(smlm.reconstruct(sure, fresh_movie, progress=False))
     assert found["confidence"].min() >= sure.threshold
@@ -84,7 +84,7 @@ def test_the_command_calibrates_a_network(tmp_path):
     truth.loc[truth["frame"] >= 150, "x_nm"] = truth["x_nm"].clip(upper=2399)[::-1].to_numpy()[truth["frame"] >= 150]
     smlm.save_localizations(truth, tmp_path/"truth.csv", overwrite=True)  # nonsense in the last quarter
     with pytest.raises(SystemExit): main([str(word) for word in [*asked, "--out", tmp_path/"again"]])
-    again = smlm.load_model(tmp_path/"again")
+    again = smlm.from_pretrained(tmp_path/"again")
     assert (again.threshold, again.calibration) == (sure.threshold, sure.calibration)  # it did not look there
 
 
@@ -97,6 +97,17 @@ def by_light(number, seed):
                "brightness": photons/100*generator.lognormal(0, 0.4, number)}
     truth = smlm.make_emitters(np.arange(number), *place.T, photons)
     return smlm.make_emitters(np.arange(number), *off.T, **columns), truth
+
+
+def test_the_order_of_the_rows_does_not_matter():
+    "Each localization keeps its partner, and the photons of that one, wherever the two stand."
+    found, truth = by_light(4000, 0)
+    calibration = smlm.fit_calibration(found, truth)
+    shuffled, other = (table.sample(frac=1, random_state=seed) for seed, table in enumerate((found, truth)))
+    assert smlm.fit_calibration(shuffled, other) == calibration
+    stated = found.assign(uncertainty_nm=10.)
+    expected = smlm.ratio_by_photons(stated, truth)
+    pd.testing.assert_frame_equal(smlm.ratio_by_photons(stated.loc[shuffled.index], other), expected)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -127,7 +138,7 @@ def test_the_command_learns_nothing_from_the_last_quarter(tmp_path):
                  "--out", tmp_path/name, "--device", "cpu"]
         with pytest.raises(SystemExit) as end: main([str(word) for word in asked])
         assert end.value.code == 0
-        model = smlm.load_model(tmp_path/name)
+        model = smlm.from_pretrained(tmp_path/name)
         return model.threshold, model.calibration, (tmp_path/name/"calibration.png").read_bytes()
 
     *whole, drawn = learned("whole", 120)

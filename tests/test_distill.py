@@ -161,6 +161,31 @@ def test_layers_that_do_not_exist_are_told_from_those_that_do(name):
     refused("has no layer", teacher=model, hint=("chain", "nothing"))
 
 
+@pytest.mark.parametrize("name", ["down", "up"])
+def test_a_list_of_layers_is_no_hint(name):
+    "U-STORM's stages are in a list that is never called, so it never answers."
+    model = make("ustorm", seed=1)
+    refused(f"'{name}.0'", "list of layers", teacher=model, hint=("chain.0", name))
+    refused(f"'{name}.0'", "list of layers", student=model, hint=(name, "chain.0"))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_asking_for_the_weights_changes_no_part(name, monkeypatch):
+    "A network of which a part is in evaluation mode is as it was afterwards, also when its work is interrupted."
+    model = make(name)
+    layer = middle(model)
+    model.train()
+    next(part for part in model.modules() if not list(part.children())).eval()
+    before = [part.training for part in model.modules()]
+    weights_before(model, layer)
+    assert [part.training for part in model.modules()] == before
+    def interrupt(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(torch.nn.functional, "conv2d", interrupt)
+    monkeypatch.setattr(nn.Conv2d, "_conv_forward", interrupt)
+    with pytest.raises(KeyboardInterrupt): weights_before(model, layer)
+    assert [part.training for part in model.modules()] == before
+
+
 def test_what_cannot_work_is_refused():
     teacher, (train, _) = make(seed=1), data()
     refused("upscale", teacher=make(upscale=8))

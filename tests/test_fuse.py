@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dl4smlm.bundle import load_model, shipped_models
+from dl4smlm.bundle import from_pretrained, shipped_models
 from dl4smlm.camera import Camera
 from dl4smlm.fuse import FusedNet, count_work, export_onnx, fuse
 from dl4smlm.layers import conv_bn_act, up_nearest
@@ -103,7 +103,7 @@ def test_half_the_digits(name, upscale):
 @torch.inference_mode()
 def test_half_the_digits_of_the_networks_that_come_along(name):
     "For trained weights: the norm of the error in every movie, and the worst pixel of a movie on average."
-    model, worst = load_model(name).eval(), []
+    model, worst = from_pretrained(name).eval(), []
     fused, camera = fuse(model, torch.bfloat16), Camera(pixel_nm=model.pixel_nm)
     for seed in range(3):
         movie, _ = simulate(frames=4, density=1, size_px=32, camera=camera, seed=seed)
@@ -116,7 +116,7 @@ def test_half_the_digits_of_the_networks_that_come_along(name):
 
 @torch.inference_mode()
 def test_exact_biases_keep_the_light(monkeypatch):
-    model = load_model("fidstorm").eval()
+    model = from_pretrained("fidstorm").eval()
     movie, _ = simulate(frames=64, density=1, size_px=32, camera=Camera(pixel_nm=model.pixel_nm), seed=0)
     x = model.normalise(torch.from_numpy(movie.astype("float32")))[:, None]
     exact = fuse(model, torch.bfloat16)(x) - model(x)

@@ -17,6 +17,7 @@ import dl4smlm.tiff
 from dl4smlm.core import make_emitters
 from dl4smlm.data import make_loaders
 from dl4smlm.io import open_movie, read_image, save_image, save_movie
+from dl4smlm.tables import save_localizations
 
 DATA = os.environ.get("DL4SMLM_DATA", "")
 MOVIE = np.random.default_rng(0).integers(0, 2000, (5, 9, 12)).astype(np.uint16)
@@ -188,6 +189,16 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
     with pytest.raises(ValueError, match="float64"): save_movie(tmp_path/"a.tif", MOVIE/2)
     with pytest.raises(ValueError, match="pixel_nm must be"): save_movie(tmp_path/"a.tif", MOVIE, pixel_nm=0)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a place where not even root may write")
+@pytest.mark.parametrize("name", ["a.tif", "a.npy", "a.raw", "a.zarr", "a.csv", "a.hdf5", "a.h5", "a.smlm"])
+def test_a_place_where_nobody_may_write(name):
+    "The error names the file that was asked for, not the temporary one."
+    if name == "a.zarr": pytest.importorskip("zarr")
+    with pytest.raises(ValueError, match=f"^/proc/{name} cannot be made .*: choose another place$"):
+        if name in ("a.tif", "a.npy", "a.raw", "a.zarr"): save_movie(f"/proc/{name}", MOVIE)
+        else: save_localizations(make_emitters([0], [200], [200], uncertainty_nm=9), f"/proc/{name}", pixel_nm=100)
 
 
 def test_tensors_lists_and_files_can_be_saved(tmp_path):

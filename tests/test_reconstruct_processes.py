@@ -14,7 +14,7 @@ import pytest
 import tifffile
 import torch
 
-from dl4smlm.bundle import save_model
+from dl4smlm.bundle import save_pretrained
 from dl4smlm.data import Normalise
 from dl4smlm.models.zoo import create_model
 from dl4smlm.reconstruct import reconstruct
@@ -38,7 +38,7 @@ def job(tmp_path_factory):
     torch.manual_seed(0)
     model = create_model("fidstorm", upscale=2, blocks=1, width=4)
     model.normalise, model.pixel_nm = Normalise(100., 100.), 100.
-    save_model(model, folder / "model")
+    save_pretrained(model, folder / "model")
     done = run(folder, folder / "whole", threads=2)  # all others have one thread
     assert done.returncode == 0, done.stderr
     return folder
