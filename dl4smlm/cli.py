@@ -31,44 +31,120 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 
 @app.callback()
 def _commands():
-    "Deep learning for single molecule localization microscopy."
+    """Deep learning for single molecule localization microscopy.
 
-def _option(help, *names, **more): return typer.Option(*names, help=help, **more)
+    Start with `dl4smlm demo`. `dl4smlm COMMAND --help` tells what a command does, its units and defaults, and gives
+    an example."""
+
+def _command(name, example): return app.command(name, epilog=f"\b\nExample:\n  dl4smlm {name} {example}")
+
+
+# %% ../nbs/26_cli.ipynb #0pt10n02
+def _finite(value):
+    for number in value if isinstance(value, tuple | list) else [value]:
+        if isinstance(number, float) and not math.isfinite(number):
+            raise typer.BadParameter(f"it must be a finite number, got {number}")
+    return value
+
+def _option(help, *names, callback=_finite, **more): return typer.Option(*names, help=help, callback=callback, **more)
 
 def _positive(value:float|None) -> float|None:
     if value is None or 0 < value < math.inf: return value
     raise typer.BadParameter(f"it must be a number greater than 0, got {value:g}")
 
+def _is_pixel(nm):
+    from dl4smlm.tiff import PIXEL_NM
+    return PIXEL_NM[0] <= nm <= PIXEL_NM[1]
+
+def _pixel(value:float|None) -> float|None:
+    if value is None or _is_pixel(value): return value
+    raise typer.BadParameter(f"no microscope has such pixels, got {value:g}: is it in nm?")
+
 def _seed(value:int) -> int:
     if 0 <= value < 2**63: return value
     raise typer.BadParameter(f"it must be a whole number from 0 and below 2**63, got {value}")
 
+
+# %% ../nbs/26_cli.ipynb #0pt10n04
 Out = Annotated[Path, _option("Folder for the results, new or empty.")]
 Overwrite = Annotated[bool, _option("Write into a folder that is not empty, replacing files.", "--overwrite")]
 Seed = Annotated[int, _option("Seed of everything random: same seed, same result on the same machine.",
                               callback=_seed)]
 Device = Annotated[str, _option("Where to compute: auto, cpu, cuda, cuda:1, mps.")]
 PixelNm = Annotated[float | None, _option("Size of a camera pixel in nm; without it, what the file says.",
-                                          callback=_positive)]
-FinePixelNm = Annotated[float | None, _option("Super-resolution pixel in nm; without it, the file's.",
-                                              callback=_positive)]
-Threshold = Annotated[float | None, _option("Least confidence of a molecule, in emitters; else the network's, or 0.2.",
-                                            callback=_positive)]
+                                          callback=_pixel)]
+FinePixelNm = Annotated[float | None, _option("Size of a super-resolution pixel in nm; without it, what the file says.",
+                                              callback=_pixel)]
+Threshold = Annotated[float | None, _option("Least confidence of a molecule, about 1 for one that stands alone; "
+                                            "without it, the network's own, or 0.2.", callback=_positive)]
 RadiusNm = Annotated[float, _option("Molecules of one frame are further apart than this, nm.")]
+_Kind = Annotated[str, _option("Camera: ideal, scmos, scmos-frontlit, cmos-12bit, emccd or challenge.")]
 
+
+# %% ../nbs/26_cli.ipynb #fr4mes02
+def _check_frames(value:str|None) -> str|None:
+    if value is None or re.fullmatch(r"\d*:\d*", value): return value
+    raise typer.BadParameter(f"it must be FIRST:END, two numbers of which either may be missing, got {value}")
+
+_Frames = Annotated[str | None, _option(
+    "Take a part of the movie: 100:500 for the frames 100 to 499, counted from 0; 100: for all from there.",
+    metavar="FIRST:END", callback=_check_frames)]
+_Series = Annotated[int | None, _option("Image to take of an OME file with several, from 0.")]
+_Channel = Annotated[int | None, _option("Channel to take of a movie with several, from 0.")]
+_Depth = Annotated[int | None, _option("Depth to take of a movie with several, from 0.")]
+
+def _span(frames, path, total):
+    "Numbers of the first frame and of the one after the last."
+    first, end = (int(number) if number else None for number in (frames or ":").split(":"))
+    first, end, _ = slice(first, end).indices(total)
+    if first >= end: raise ValueError(f"--frames {frames} takes none of the {total} frames of {path}, counted from 0")
+    return first, end
+
+# %% ../nbs/26_cli.ipynb #p4rt0002
+class _Part:
+    "Some frames of a movie, read when they are asked for, their pixels added up in squares."
+    def __init__(self,
+        movie, # A movie opened from a file
+        frames:str|None=None, # Which frames, FIRST:END; None for all
+        binning:int=1, # Side of the squares in pixels; what is left over on the right and below is cut off
+    ):
+        (total, *sides), self.movie, self.binning, self.path = movie.shape, movie, binning, movie.path
+        self.first, end = _span(frames, movie.path, total)
+        if not 1 <= binning <= min(sides): raise ValueError(f"squares of {binning} x {binning} pixels cannot be made "
+                                                            f"from frames of {sides[0]} x {sides[1]}")
+        self.shape = end - self.first, *(side//binning for side in sides)
+        self.dtype = movie.dtype if binning == 1 else movie[:1].astype("float32").dtype
+        self.pixel_nm = movie.pixel_nm and movie.pixel_nm*binning
+
+    def __len__(self): return self.shape[0]
+
+    def __getitem__(self,
+        key, # A frame number, a slice, or a list or array of frame numbers
+    ): # The frame (H, W), or the frames (n, H, W)
+        "Read the frames asked for."
+        numbers = [range(len(self))[i] for i in key] if hasattr(key, "__len__") else range(len(self))[key]
+        if isinstance(numbers, int): return self[[numbers]][0]
+        frames = self.movie[[self.first + number for number in numbers]]
+        if self.binning == 1: return frames
+        (_, height, width), b = self.shape, self.binning
+        squares = frames[:, :height*b, :width*b].reshape(len(frames), height, b, width, b)
+        return squares.sum((2, 4), dtype="float64").astype(self.dtype)
 
 # %% ../nbs/26_cli.ipynb #p1xel002
+@contextmanager
+def _open(path, pixel_nm=None, frames=None, binning=1, **choice):
+    "Open a movie, or a part of it, and say in the terms of the command line how to choose one of several images."
+    try: movie = smlm.open_movie(path, pixel_nm, **choice)
+    except ValueError as error:
+        text = re.sub(r"\b(series|channel|z)=", r"--\1 ", str(error))
+        if text != str(error) and not choice: text += f", with `dl4smlm convert {path} one.tif --...` first"
+        raise ValueError(text) from None
+    with movie: yield movie if frames is None and binning == 1 else _Part(movie, frames, binning)
+
 def _pixel_nm(movie, kind="camera"):
     if movie.pixel_nm is None: raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, "
                                                 f"the {kind} pixel in nm")
     return movie.pixel_nm
-
-def _check_pixel(pixel_nm):
-    "Refuse pixels that cannot be written into an image file."
-    from dl4smlm.tiff import PIXEL_NM
-    low, high = PIXEL_NM
-    if not low <= pixel_nm <= high: raise ValueError(f"an image has pixels of {low} to {high} nm, and these would have "
-                                                     f"{pixel_nm:g}: is --pixel-nm in nm?")
 
 def _check_counts(movie):
     "Refuse NaN and infinity, which whole numbers cannot be."
@@ -80,7 +156,7 @@ def _check_counts(movie):
 
 def _check_movie(movie, truth):
     _check_counts(movie)
-    smlm.core.check_emitters(truth, frames=len(movie))
+    smlm.check_emitters(truth, frames=len(movie))
 
 # %% ../nbs/26_cli.ipynb #fcff6d99
 def main(
@@ -118,7 +194,7 @@ def _from_shell():
     return sys.argv[1:]
 
 # %% ../nbs/26_cli.ipynb #131e2cc2
-@app.command("demo")
+@_command("demo", "--out demo")
 def _demo(
     out: Out = Path("demo"),
     train: Annotated[bool, _option("Train a small network from nothing, in place of the one that comes along.",
@@ -149,33 +225,34 @@ _Maps = Annotated[tuple[Path, Path, Path] | None, _option(
     "Maps of the camera, TIFF or .npy: offset (counts), variance (counts²), gain (counts per electron).")]
 
 # %% ../nbs/26_cli.ipynb #67614589
-@app.command("simulate")
+@_command("simulate", "--out film --frames 500 --structure filaments --density 2")
 def _simulate(
     out: Out,
     frames: Annotated[int, _option("Number of frames.")] = 1000,
-    density: Annotated[float, _option("Emitters per µm² and frame, on average over the field.")] = 1.,
+    density: Annotated[float, _option("Emitters (shining molecules) per µm² and frame, on average.")] = 1.,
     count: Annotated[float | None, _option("Emitters per frame, on average, in place of the density.")] = None,
     size_px: Annotated[int, _option("Height and width of a frame in pixels.")] = 64,
-    pixel_nm: Annotated[float, _option("Size of a camera pixel in nm.")] = 100.,
-    structure: Annotated[str, _option("Where molecules are: uniform, filaments, pores, points, lines, or an image "
-                                      "file that is bright there.")] = "uniform",
-    filaments: Annotated[int, _option("Filaments to put molecules on; 0 to go by --structure.")] = 0,
+    pixel_nm: Annotated[float, _option("Size of a camera pixel in nm.", callback=_pixel)] = 100.,
+    structure: Annotated[str, _option("Where molecules are: uniform (anywhere), filaments, pores (rings), points or "
+                                      "lines (pairs of them), or an image file that is bright there.")] = "uniform",
+    filaments: Annotated[int, _option("So many filaments, in place of --structure; 0 to go by that.")] = 0,
     blinking: _Blinking = None,
     photons: Annotated[tuple[float, float], _option("Photons of an emitter in a frame: two numbers.")] = (1000., 3000.),
     brightness: Annotated[str, _option("What --photons are: range (its ends), normal (mean, standard deviation), "
                                        "lognormal (mean, spread of the logarithm), exponential (mean, "
                                        "twice).")] = "range",
-    psf: Annotated[str, _option("gaussian, astigmatic (depth by shape), or a TIFF stack of a bead.")] = "gaussian",
-    sigma_nm: Annotated[float, _option("Width of the PSF: standard deviation in nm.")] = 110.,
+    psf: Annotated[str, _option("Spot of a molecule (point spread function): gaussian, astigmatic (its shape tells the "
+                                "height), or a TIFF stack of a bead.")] = "gaussian",
+    sigma_nm: Annotated[float, _option("Width of the spot: standard deviation in nm.")] = 110.,
     sigma_spread: Annotated[float, _option("How the widths of spots scatter, as a share of the width.")] = 0.,
-    z_nm: Annotated[tuple[float, float], _option("Height of emitters in nm: both ends of a range.")] = (0., 0.),
+    z_nm: Annotated[tuple[float, float], _option("Height of emitters above the focus in nm: both ends.")] = (0., 0.),
     z_step_nm: Annotated[float, _option("Distance between the planes of the bead stack, nm.")] = 50.,
-    camera: Annotated[str, _option("Camera: ideal, scmos, scmos-frontlit, cmos-12bit, emccd or challenge.")] = "scmos",
+    camera: _Kind = "scmos",
     camera_maps: _Maps = None,
     background: Annotated[float, _option("Background photons per pixel and frame.")] = 10.,
     rise: Annotated[float, _option("Background rises to the right by this share of its mean, 0 to 2.")] = 0.,
-    unevenness: Annotated[float, _option("Smooth hills of the background: standard deviation as a share.")] = 0.,
-    flicker: Annotated[float, _option("Background from frame to frame: standard deviation as a share.")] = 0.,
+    unevenness: Annotated[float, _option("Smooth hills of the background: standard deviation, share of mean.")] = 0.,
+    flicker: Annotated[float, _option("Background from frame to frame: standard deviation, share of mean.")] = 0.,
     drift_nm: Annotated[tuple[float, float], _option("Steady drift along x and y, nm per frame.")] = (0., 0.),
     walk_nm: Annotated[float, _option("Random drift: standard deviation of a step, nm per frame.")] = 0.,
     seed: Seed = 0,
@@ -200,20 +277,18 @@ def _film(out, overwrite, settings):
         movie, truth = smlm.simulate(
             values.frames, values.density, values.size_px, camera, psf, _photons(values), background,
             _structure(values, field_nm), values.seed, progress=True, count=values.count, blinking=blinking,
-            sigma_nm=spread or None, z_nm=values.z_nm if any(values.z_nm) else None, drift=drift, device=values.device)
-        smlm.save_movie(folder/"movie.tif", movie, values.pixel_nm)
+            sigma_nm=spread or None, z_nm=values.z_nm if any(values.z_nm) else None, drift=drift, device=values.device,
+            stream=True)
+        smlm.save_movie(folder/"movie.tif", movie)
         smlm.save_localizations(truth, folder/"truth.csv")
         text = json.dumps(settings, indent=2, default=str)
         (folder/"settings.json").write_text(text + "\n", encoding="utf-8")
     print(f"{len(movie)} frames with {len(truth)} emitters in {out}")
 
 def _check_film(values):
-    _check_pixel(values.pixel_nm)
     if values.sigma_spread and values.psf != "gaussian": raise ValueError("--sigma-spread is for --psf gaussian only")
     if any(values.z_nm) and values.psf == "gaussian":
         raise ValueError("--z-nm is for a PSF that shows the depth: --psf astigmatic, or a bead stack")
-    if not all(map(math.isfinite, values.drift_nm)):
-        raise ValueError(f"--drift-nm takes two numbers, nm per frame along x and y, got {values.drift_nm}")
 
 # %% ../nbs/26_cli.ipynb #5e8522e3
 def _pick(what, name, choices):
@@ -250,15 +325,19 @@ def _structure(values, field_nm):
         "points": lambda: smlm.TwoPoints(field_nm=field_nm), "lines": lambda: smlm.LinePairs(field_nm=field_nm)})()
 
 # %% ../nbs/26_cli.ipynb #3cfcc93d
-@app.command("match")
+@_command("match", "cell.tif --pixel-nm 100 --out microscope")
 def _match(
     movie: Annotated[Path, typer.Argument(help="Movie of blinking molecules.")],
     out: Out,
-    camera: Annotated[str, _option("Kind of camera: one of the presets, such as scmos or emccd.")] = "scmos",
+    camera: _Kind = "scmos",
     quantum_efficiency: Annotated[float | None, _option("Electrons per photon; the preset's if left out.")] = None,
     read_noise_e: Annotated[float | None, _option("Read noise in electrons, as in the data sheet.")] = None,
     em_gain: Annotated[float | None, _option("Electron-multiplying gain of an EMCCD.")] = None,
     pixel_nm: PixelNm = None,
+    frames: _Frames = None,
+    series: _Series = None,
+    channel: _Channel = None,
+    z: _Depth = None,
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ):
@@ -268,7 +347,8 @@ def _match(
 
     told = {"quantum_efficiency": quantum_efficiency, "read_noise_e": read_noise_e, "em_gain": em_gain}
     told = {name: value for name, value in told.items() if value is not None}
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie, pixel_nm) as stack:
+    part = _open(movie, pixel_nm, frames, series=series, channel=channel, z=z)
+    with smlm.new_folder(out, overwrite) as folder, part as stack:
         _check_counts(stack)
         found = smlm.match_microscope(stack, smlm.make_camera(camera, _pixel_nm(stack), **told), seed)
         (folder/"settings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
@@ -283,18 +363,18 @@ def _save_figure(axes, path):
     plt.close(figure)
 
 # %% ../nbs/26_cli.ipynb #523155d7
-@app.command("train")
+@_command("train", "--movie film/movie.tif --truth film/truth.csv --out my_network")
 def _train(
-    movie: Annotated[Path, _option("Movie to learn from: a TIFF stack.")],
-    truth: Annotated[Path, _option("Where its emitters are: a ThunderSTORM table (CSV).")],
+    movie: Annotated[Path, _option("Movie to learn from: a TIFF stack, or another that `convert` knows.")],
+    truth: Annotated[Path, _option("Where its emitters are: a table of any format that `convert` knows.")],
     out: Out,
     network: Annotated[str, _option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     epochs: Annotated[int, _option("How often to go through the training patches.")] = 50,
     patches: Annotated[int | None, _option("Patches in an epoch; without it, enough to cover the frames once.")] = None,
-    patch_px: Annotated[int, _option("Side of a training patch in camera pixels.")] = 32,
+    patch_px: Annotated[int, _option("Side of a patch, a square cut out of a frame, in camera pixels.")] = 32,
     batch_size: Annotated[int, _option("Patches in a batch.")] = 16,
-    lr: Annotated[float, _option("Highest learning rate.")] = 1e-3,
+    lr: Annotated[float, _option("Highest learning rate: how far a step goes.")] = 1e-3,
     valid_share: Annotated[float, _option("Share of the frames, the last ones, kept for validation.",
                                            callback=_positive)] = 0.2,
     pixel_nm: PixelNm = None,
@@ -320,7 +400,7 @@ def _learn(given):
     smlm.set_seed(given.seed)
     smlm.free_folder(given.out, given.overwrite)
     with (_keep_run(given.out, settings, given.resume) as unfinished,
-          smlm.new_folder(given.out, given.overwrite) as folder, smlm.open_movie(given.movie, given.pixel_nm) as stack):
+          smlm.new_folder(given.out, given.overwrite) as folder, _open(given.movie, given.pixel_nm) as stack):
         truth = smlm.read_localizations(given.truth)
         _check_movie(stack, truth)
         train, valid = smlm.make_loaders(
@@ -369,14 +449,13 @@ def _run_folder(out, settings, resume):
     return folder
 
 # %% ../nbs/26_cli.ipynb #49f034e8
-def _read_match(path, all_of_it=False):
-    "Read the camera that `dl4smlm match` found, or the whole microscope."
+def _read_match(path):
+    "Read the microscope that `dl4smlm match` found."
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found["camera"], str): raise ValueError(
             "these are the settings of `dl4smlm simulate`, and settings.json of `dl4smlm match` is needed")
         camera = smlm.Camera(**{key: value for key, value in found["camera"].items() if key != "maps"})
-        if not all_of_it: return camera
         return smlm.Microscope(**found | {"camera": camera, "psf": smlm.GaussianPSF(**found["psf"])})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is not what `dl4smlm match` writes: {error}") from None
@@ -398,14 +477,14 @@ def _try_network(name, upscale, more):
         raise ValueError(f"{name} cannot be made with {told}: {error}") from None
 
 # %% ../nbs/26_cli.ipynb #bb3cd86e
-@app.command("recipe")
+@_command("recipe", "--start fidstorm --match microscope/settings.json --steps 600 --lr 5e-4 --out mine")
 def _recipe(
     out: Out,
     network: Annotated[str, _option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
     steps: Annotated[int, _option("Steps of the optimiser, in equal epochs of at most 300.")] = 9600,
     batch: Annotated[int, _option("Frames of 32 x 32 pixels in a step; 256 for FID-STORM on a large GPU.")] = 16,
     upscale: Annotated[int, _option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
-    l1: Annotated[float, _option("L1 weight of the loss.")] = 0.05,
+    l1: Annotated[float, _option("Weight of the part of the loss that keeps the dark dark (L1).")] = 0.05,
     option: Annotated[list[str] | None, _option("More for the network, such as `blocks=13`; may be repeated.")] = None,
     lr: Annotated[float | None, _option("Highest learning rate; else the recipe's own.")] = None,
     start: Annotated[str | None, _option("A bundle to begin with, of the same network: a folder or a name.")] = None,
@@ -422,12 +501,13 @@ def _recipe(
     more = _read_options(option)
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
                 "lr": str(lr), "start": str(start), "match": str(match), "seed": str(seed), **more}
-    microscope = match and _read_match(match, all_of_it=True)
+    microscope = match and _read_match(match)
     _try_network(network, upscale, more)  # before a folder is made
     smlm.free_folder(out, overwrite)
     with _keep_run(out, settings, resume) as unfinished:
-        scores = smlm.train_recipe(network, out, steps, upscale, seed, device, unfinished, l1, overwrite,
-                                   batch_size=batch, lr=lr, start=start, microscope=microscope, **more)
+        scores = smlm.train_recipe(
+            network, out, steps=steps, upscale=upscale, seed=seed, device=device, run=unfinished, l1=l1,
+            overwrite=overwrite, batch_size=batch, lr=lr, start=start, microscope=microscope, **more)
     print(f"{network}: at 4 emitters/µm² Jaccard {scores['jaccard']:.3f}, RMSE {scores['rmse_nm']:.1f} nm, in {out}")
 
 # %% ../nbs/26_cli.ipynb #9af8f46b
@@ -441,12 +521,10 @@ _Counts = Annotated[tuple[float, float] | None, _option(
 _Threads = Annotated[int | None, _option("Threads of the processor; all without it.", callback=_count_threads)]
 _Match = Annotated[Path | None, _option("The same, measured: settings.json of `dl4smlm match`.")]
 
-def _input(net, name, camera, match):
-    "Say how counts become network input: from the camera, from what `match` found, or as in the training."
-    if camera and match: raise ValueError("give either --camera or --match, which both say what the camera does")
-    if match:
-        maker = _read_match(match)
-        camera = maker.offset_counts, maker.counts_per_photon
+def _input(net, name, camera, microscope):
+    "Say how counts become network input: from the camera, from the microscope that was found, or as in the training."
+    if camera and microscope: raise ValueError("give either --camera or --match, which both say what the camera does")
+    if microscope: camera = microscope.camera.offset_counts, microscope.camera.counts_per_photon
     if camera and not (math.isfinite(camera[0]) and 0 < camera[1] < math.inf):
         raise ValueError("--camera takes the counts in the dark and the counts per photon, the latter greater than 0, "
                          f"got {camera[0]:g} {camera[1]:g}")
@@ -457,17 +535,21 @@ def _input(net, name, camera, match):
     return net.normalise
 
 # %% ../nbs/26_cli.ipynb #06a58515
-@app.command("reconstruct")
+@_command("reconstruct", "cell.tif --model fidstorm --pixel-nm 100 --out result")
 def _reconstruct(
-    movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
-    model: Annotated[Path, _option("A model bundle: the folder that `dl4smlm train` made, or its name.")],
+    movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack, or another that `convert` knows.")],
+    model: Annotated[Path, _option("A trained network: the folder that `train` made, or a name that `info` lists.")],
     out: Out,
     pixel_nm: PixelNm = None,
+    frames: _Frames = None,
+    series: _Series = None,
+    channel: _Channel = None,
+    z: _Depth = None,
     camera: _Counts = None,
     match: _Match = None,
     threshold: Threshold = None,
     radius_nm: RadiusNm = 30.,
-    keep_frames: Annotated[bool, _option("Write every frame's density too: densities.tif.", "--keep-frames")] = False,
+    keep_frames: Annotated[bool, _option("Write every frame's density too, for `localize`.", "--keep-frames")] = False,
     precision: Annotated[str, _option("float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
     compiled: Annotated[bool, _option("On a GPU, compile first: for long movies.", "--compile")] = False,
     resume: Annotated[bool, _option("Go on with what was interrupted, if there is any.", "--resume")] = False,
@@ -478,30 +560,50 @@ def _reconstruct(
 ):
     """Turn a movie into a super-resolved image and a table.
 
-    Writes reconstruction.tif and localizations.csv. What is done is kept beside them until the end, so that an
-    interrupted run can go on with --resume. Started by torchrun or accelerate launch, the processes share the movie."""
-    smlm.set_seed(seed)
-    if threads is not None: _set_threads(threads)
-    part = smlm.free_folder(out, overwrite).resolve().with_name(f".{out.resolve().name}.part")
-    with smlm.open_movie(movie, pixel_nm) as stack:
-        net = smlm.from_pretrained(model)
+    Writes reconstruction.tif, localizations.csv and, with --keep-frames, densities.tif. In the table, brightness is the
+    light of a molecule as the network sees it, about 1 for 100 photons if it counts photons; --match measures the
+    photons themselves, and their standard deviation photons_sd.
+
+    What is done is kept until the end, for --resume. Processes started by torchrun or accelerate share the movie."""
+    _look(SimpleNamespace(**locals()))
+
+# %% ../nbs/26_cli.ipynb #l00k0001
+def _look(given):
+    smlm.set_seed(given.seed)
+    if given.threads is not None: _set_threads(given.threads)
+    part = smlm.free_folder(given.out, given.overwrite).resolve().with_name(f".{given.out.resolve().name}.part")
+    microscope = given.match and _read_match(given.match)
+    choice = {name: getattr(given, name) for name in ("series", "channel", "z")}
+    with _open(given.movie, given.pixel_nm, given.frames, **choice) as stack:
+        net = smlm.from_pretrained(given.model)
+        normalise, pixel_nm = _input(net, given.model, given.camera, microscope), _camera_pixel(net, stack, microscope)
+        _check_spots(smlm.load_card(given.model), microscope, pixel_nm)
         density = smlm.reconstruct(
-            net, stack, _input(net, model, camera, match), _camera_pixel(net, stack), threshold, radius_nm, keep_frames,
-            precision=precision, compiled=compiled, device=device, folder=part, resume=resume)
-    found = smlm.localize(density, threshold=threshold)
-    if smlm.find_process(device)[0]: return  # the first process writes
-    try: _write_reconstruction(out, overwrite, part, density, found)
+            net, stack, normalise, pixel_nm, floor=given.threshold, radius_nm=given.radius_nm,
+            keep_frames=given.keep_frames, precision=given.precision, compiled=given.compiled, device=given.device,
+            folder=part, resume=given.resume)
+        found = smlm.localize(density, threshold=given.threshold)
+        if smlm.find_process(given.device)[0]: return  # the first process writes
+        if microscope:
+            camera = dataclasses.replace(microscope.camera, pixel_nm=pixel_nm)
+            found = smlm.measure_photons(found, stack, camera, microscope.psf, progress=True)
+        found = found.assign(frame=found["frame"] + getattr(stack, "first", 0))
+    try: _write_reconstruction(given.out, given.overwrite, part, density, found)
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
     shutil.rmtree(part, ignore_errors=True)
-    print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {out}\n{_pace(density)}")
+    print(f"{len(found)} molecules on a grid of {density.pixel_nm:g} nm, in {given.out}\n{_pace(density)}")
 
 # %% ../nbs/26_cli.ipynb #3f461df4
-def _camera_pixel(net, movie):
-    "The movie's pixel, else that of the training data, if the finer ones can be written."
-    pixel_nm = movie.pixel_nm or net.pixel_nm
+def _camera_pixel(net, movie, microscope):
+    "The movie's pixel, else that of the microscope, else of the training data, if the finer ones can be written."
+    matched_nm = microscope and microscope.camera.pixel_nm
+    pixel_nm = movie.pixel_nm or matched_nm or net.pixel_nm
+    if matched_nm and abs(pixel_nm/matched_nm - 1) > 0.01:
+        _warn(f"--match is of pixels of {matched_nm:g} nm, and these have {pixel_nm:g} nm: match this movie anew")
     if pixel_nm is None: raise ValueError("neither the movie nor the network knows the pixel size: pass --pixel-nm")
-    _check_pixel(pixel_nm/net.upscale)
+    fine = pixel_nm/net.upscale
+    if not _is_pixel(fine): raise ValueError(f"the pixels of the image would have {fine:g} nm: is --pixel-nm in nm?")
     return pixel_nm
 
 def _set_threads(threads):
@@ -520,10 +622,35 @@ def _pace(density):
     pace += f" and {spent.get('wait', 0):.1f} s waiting for the disk"
     return pace if density.rounding is None else f"{pace}; rounding changed densities by up to {density.rounding:.2g}"
 
+# %% ../nbs/26_cli.ipynb #w1dth002
+def _learned_px(card):
+    "Narrowest and widest spots of the training, standard deviation in camera pixels; None if the card does not tell."
+    try:
+        data = card["notes"]["training_data"]
+        widths = data["ranges"].get("sigma_nm") or [psf["sigma_nm"] for psf in data["psfs"]]
+        widths = [float(nm)/data["pixel_nm"] for nm in (widths if isinstance(widths, list) else [widths])]
+        return min(widths), max(widths)
+    except (KeyError, TypeError, ValueError, AttributeError): return None  # a movie was learned from, for instance
+
+def _check_spots(card, microscope, pixel_nm):
+    "Warn when the spots of a movie are not those that a network has learned."
+    learned, known_nm = _learned_px(card), card["pixel_nm"]
+    if microscope and learned:
+        low, high, width = 0.7*learned[0], 1.1*learned[1], microscope.psf.sigma_nm/pixel_nm
+        if low <= width <= high: return
+        wrong = "it will see two where one is" if width > high else "their places will be wrong"
+        binning = next((n for n in range(2, 9) if low <= width/n <= high), None)
+        add_up = f"add up pixels (`dl4smlm convert MOVIE NEW --bin {binning}`, then match NEW), or " if binning else ""
+        _warn(f"spots are {width:.1f} pixels wide, and this network learned {learned[0]:.1f} to {learned[1]:.1f}: "
+              f"{wrong}. To help, {add_up}train with `dl4smlm recipe --match`")
+    elif known_nm and not 1/1.5 <= pixel_nm/known_nm <= 1.5:
+        _warn(f"the movie's pixels have {pixel_nm:g} nm, and this network learned from pixels of {known_nm:g} nm: if "
+              "spots are wider or narrower in pixels, it will be wrong. `dl4smlm match` measures them for --match")
+
 # %% ../nbs/26_cli.ipynb #8d9ac0e9
-@app.command("localize")
+@_command("localize", "result/densities.tif --threshold 0.4 --out stricter")
 def _localize(
-    densities: Annotated[Path, typer.Argument(help="Emitters per super-resolution pixel: a TIFF stack.")],
+    densities: Annotated[Path, typer.Argument(help="Molecules per super-resolution pixel: a TIFF stack.")],
     out: Out,
     pixel_nm: FinePixelNm = None,
     threshold: Threshold = None,
@@ -535,22 +662,24 @@ def _localize(
 ):
     """List the molecules in densities.
 
-    Writes localizations.csv."""
+    Densities are what a network sees in each frame; `reconstruct --keep-frames` writes them. Writes
+    localizations.csv."""
 
     card = smlm.load_card(model) if model else {"threshold": None, "calibration": None}
     if threshold is None: threshold = card["threshold"]
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(densities, pixel_nm) as stack:
-        found = smlm.localize(stack, _pixel_nm(stack, "super-resolution"), threshold, radius_nm, device, True, centre,
-                              card["calibration"])
+    with smlm.new_folder(out, overwrite) as folder, _open(densities, pixel_nm) as stack:
+        found = smlm.localize(
+            stack, _pixel_nm(stack, "super-resolution"), threshold=threshold, radius_nm=radius_nm, device=device,
+            progress=True, centre=centre, calibration=card["calibration"])
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 
 # %% ../nbs/26_cli.ipynb #47a9fd00
-@app.command("calibrate")
+@_command("calibrate", "my_network --movie film/movie.tif --truth film/truth.csv --out sure")
 def _calibrate(
-    model: Annotated[str, typer.Argument(help="A model bundle: the folder that `dl4smlm train` made, or its name.")],
-    movie: Annotated[Path, _option("Movie whose truth is known, like those to come: a TIFF stack.")],
-    truth: Annotated[Path, _option("Where its emitters are: a ThunderSTORM table (CSV).")],
+    model: Annotated[str, typer.Argument(help="A trained network: the folder that `train` made, or a name.")],
+    movie: Annotated[Path, _option("Movie whose truth is known, like those to come.")],
+    truth: Annotated[Path, _option("Where its emitters are: a table of any format that `convert` knows.")],
     out: Out,
     radius_nm: Annotated[float, _option("A molecule is right if an emitter is closer than this, nm.")] = 100.,
     even: Annotated[bool, _option("Correct a preference for places within a pixel too.", "--even")] = False,
@@ -567,10 +696,11 @@ def _calibrate(
     that is given is remembered too."""
 
     net, card, emitters = smlm.from_pretrained(model), smlm.load_card(model), smlm.read_localizations(truth)
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie, pixel_nm) as stack:
+    microscope = match and _read_match(match)
+    with smlm.new_folder(out, overwrite) as folder, _open(movie, pixel_nm) as stack:
         _check_movie(stack, emitters)
-        net.normalise, cut, where = _input(net, model, camera, match), 3*len(stack)//4, {"device": device}
-        where["pixel_nm"] = _camera_pixel(net, stack)
+        net.normalise, cut, where = _input(net, model, camera, microscope), 3*len(stack)//4, {"device": device}
+        where["pixel_nm"] = _camera_pixel(net, stack, microscope)
         frames, known = stack[:cut], emitters[emitters["frame"] < cut]
         smlm.pick_threshold(net, frames, known, **where)
         smlm.calibrate(net, frames, known, radius_nm, even, **where)
@@ -582,8 +712,38 @@ def _calibrate(
     print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
           f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, in {out}")
 
+# %% ../nbs/26_cli.ipynb #f1lt3r02
+@_command("filter", 'result/localizations.csv "spread_nm < 40 and confidence > 0.3" --out good.csv')
+def _filter(
+    table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
+    condition: Annotated[str, typer.Argument(help="What holds for the molecules to keep, in quotation marks.")],
+    out: Annotated[Path, _option("Table to write; its ending tells the format, as for `convert`.")],
+    pixel_nm: PixelNm = None,
+    overwrite: Annotated[bool, _option("Replace the file if it is there.", "--overwrite")] = False,
+):
+    """Keep the molecules of a table that meet a condition.
+
+    A condition compares columns with numbers: "uncertainty_nm < 20 and 100 <= frame < 500" or "x_nm > 2000 or photons >
+    900". `dl4smlm info TABLE` lists the columns with their units; frames count from 0."""
+
+    found = smlm.read_localizations(table, pixel_nm)
+    kept = _keep(found, condition)
+    smlm.save_localizations(kept, out, overwrite, pixel_nm=pixel_nm)
+    print(f"{len(kept)} of {len(found)} molecules, in {out}")
+
+def _keep(table, condition):
+    "Rows for which a condition is true; names of Python (@) and its insides (__) have no place in it."
+    if "@" in condition or "__" in condition:
+        raise ValueError(f"a condition has neither @ nor __ in it, got {condition!r}")
+    try: true = table.eval(condition, engine="python")
+    except Exception as error:  # whatever the condition makes of the columns
+        raise ValueError(f"{condition!r} cannot be answered: {error}; the columns are {', '.join(table)}") from None
+    if getattr(true, "shape", ()) == (len(table),) and true.dtype == bool: return table[true]
+    raise ValueError(f"{condition!r} is not a comparison, such as {table.columns[-1]} > 0")
+
+
 # %% ../nbs/26_cli.ipynb #dr1ft002
-@app.command("drift")
+@_command("drift", "result/localizations.csv --out settled")
 def _drift(
     table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     out: Out,
@@ -605,7 +765,7 @@ def _drift(
     print(f"the sample moved over {x:.0f} nm along x and {y:.0f} nm along y in {len(drift)} frames, in {out}")
 
 # %% ../nbs/26_cli.ipynb #m3rge002
-@app.command("merge")
+@_command("merge", "settled/localizations.csv --radius-nm 50 --out merged.csv")
 def _merge(
     table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     out: Annotated[Path, _option("Table to write; its ending tells the format, as for `convert`.")],
@@ -616,7 +776,8 @@ def _merge(
 ):
     """Join localizations of one molecule in several frames.
 
-    Writes one row a molecule, with its first frame, the sum of its photons and a column detections."""
+    Writes one row a molecule, with its first frame, a column detections and, if the table has photons, as from
+    `reconstruct --match`, their sum."""
 
     found = smlm.read_localizations(table, pixel_nm)
     merged = smlm.merge_localizations(found, radius_nm, gap_frames)
@@ -624,15 +785,19 @@ def _merge(
     print(f"{len(found)} localizations became {len(merged)} molecules, in {out}")
 
 # %% ../nbs/26_cli.ipynb #738b0d68
-@app.command("render")
+@_command("render", "merged.csv --sigma-nm 15 --out picture")
 def _render(
     table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     out: Out,
-    pixel_nm: Annotated[float, _option("Size of a pixel of the picture in nm.")] = 10.,
+    pixel_nm: Annotated[float, _option("Size of a pixel of the picture in nm.", callback=_pixel)] = 10.,
     sigma_nm: Annotated[float | None, _option(
         "Standard deviation of every spot in nm, 0 for a histogram; without it, each molecule's uncertainty.")] = None,
+    least_sigma_nm: Annotated[float | None, _option(
+        "Draw no molecule narrower than this, nm, however certain; without it, one pixel of the picture.")] = None,
     field_nm: Annotated[tuple[float, float] | None, _option(
         "Height and width of the picture in nm; without it, what holds all molecules.")] = None,
+    movie: Annotated[Path | None, _option(
+        "Draw the field of this movie, in whole parts of its pixels, about as small as --pixel-nm.")] = None,
     colour: Annotated[str | None, _option("Column that becomes colour in the PNG: frame, or any other.")] = None,
     overwrite: Overwrite = False,
 ):
@@ -640,11 +805,14 @@ def _render(
 
     Writes rendering.tif and rendering.png."""
 
-    molecules, place = smlm.read_localizations(table), (field_nm, pixel_nm, sigma_nm)
+    molecules = smlm.read_localizations(table)
+    if movie: field_nm, pixel_nm = _movie_grid(movie, field_nm, pixel_nm)
+    place = {"field_nm": field_nm, "pixel_nm": pixel_nm, "sigma_nm": sigma_nm,
+             "least_sigma_nm": pixel_nm if least_sigma_nm is None else least_sigma_nm}
     with smlm.new_folder(out, overwrite) as folder:
-        image = smlm.render(molecules, *place)
+        image = smlm.render(molecules, **place)
         smlm.save_image(folder/"rendering.tif", image, pixel_nm)
-        picture = smlm.render_colour(molecules, colour, *place) if colour else image
+        picture = smlm.render_colour(molecules, colour, **place) if colour else image
         smlm.save_picture(picture, folder/"rendering.png", pixel_nm)
     height, width = (side*pixel_nm for side in image.shape[:2])
     inside = molecules["y_nm"].between(0, height, "left") & molecules["x_nm"].between(0, width, "left")
@@ -652,23 +820,39 @@ def _render(
     size = f"{image.shape[0]} x {image.shape[1]} pixels of {pixel_nm:g} nm"
     print(f"{inside.sum()} molecules on {size}, in {out}{outside}")
 
+# %% ../nbs/26_cli.ipynb #r3nd0001
+def _movie_grid(path, field_nm, pixel_nm):
+    "Height and width of a movie's field, and the whole part of its pixel that is closest to `pixel_nm`."
+    if field_nm: raise ValueError("leave out --field-nm: --movie says what the field is")
+    with _open(path) as stack:
+        (_, *sides), camera_nm = stack.shape, stack.pixel_nm
+    if camera_nm is None:
+        raise ValueError(f"{path} does not say how large its pixels are: give --field-nm and --pixel-nm instead")
+    parts = max(1, round(camera_nm/pixel_nm))
+    return tuple((side - 0.5/parts)*camera_nm for side in sides), camera_nm/parts  # half a pixel less: it is rounded up
+
 # %% ../nbs/26_cli.ipynb #2520b6ff
-@app.command("evaluate")
+@_command("evaluate", "found.csv truth.csv")
 def _evaluate(
     found: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
-    truth: Annotated[Path, typer.Argument(help="True emitters: a ThunderSTORM table (CSV).")],
+    truth: Annotated[Path, typer.Argument(help="True emitters: a table of any format that `convert` knows.")],
     radius_nm: Annotated[float, _option("Largest distance of a localization from its emitter, nm.")] = 250.,
     border_nm: Annotated[float, _option("Leave out a margin of this width before pairs are made, nm.")] = 0.,
-    field_nm: Annotated[tuple[float, float] | None, _option("Height and width of the field, nm; for a border.")] = None,
-    min_photons: Annotated[str, _option("Leave out emitters with no more photons: a number, or quartile.")] = "0",
+    field_nm: Annotated[tuple[float, float] | None, _option(
+        "Height and width of the field, nm: for --border-nm.")] = None,
+    min_photons: Annotated[str, _option("Leave out emitters with so many photons or fewer: a number, or quartile for "
+                                        "the dimmest quarter.")] = "0",
     optimal: Annotated[bool, _option("As many pairs as possible, instead of the closest first.", "--optimal")] = False,
     as_json: Annotated[bool, _option("Print JSON, for other programs.", "--json")] = False,
 ):
     """Compare localizations with the truth.
 
-    Prints Jaccard, precision, recall, RMSE in nm, bias in nm and efficiency; writes nothing. The SMLM challenge of
-    2016 uses --border-nm 450 --field-nm 6400 6400, once as it is and once with --min-photons quartile."""
+    Prints precision (share of the localizations that are right), recall (share of the emitters that were found),
+    Jaccard (share that is right of all that is there or listed), RMSE (error, nm), bias (shift, nm) and efficiency
+    (Jaccard and RMSE in one, %); writes nothing. The SMLM challenge of 2016 uses --border-nm 450 --field-nm 6400 6400,
+    once as it is and once with --min-photons quartile."""
 
+    if field_nm and not border_nm: raise ValueError("--field-nm is for --border-nm, the margin to leave out: give both")
     try: photons = float(min_photons)
     except ValueError: photons = min_photons  # quartile, or nonsense
     scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm, border_nm,
@@ -679,33 +863,45 @@ def _evaluate(
     print(json.dumps({name: None if math.isnan(value) else value for name, value in values.items()}, indent=2))
 
 # %% ../nbs/26_cli.ipynb #1baa4767
-@app.command("quality")
+@_command("quality", "cell.tif result/reconstruction.tif result/localizations.csv --out seen")
 def _quality(
-    movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack.")],
+    movie: Annotated[Path, typer.Argument(help="Movie: a TIFF stack, or another that `convert` knows.")],
     image: Annotated[Path, typer.Argument(help="Its reconstruction: a TIFF image.")],
-    found: Annotated[Path, typer.Argument(help="Its localizations: a ThunderSTORM table (CSV).")],
+    found: Annotated[Path, typer.Argument(help="Its localizations: a table of any format that `convert` knows.")],
     out: Out,
     pixel_nm: FinePixelNm = None,
+    frames: _Frames = None,
+    series: _Series = None,
+    channel: _Channel = None,
+    z: _Depth = None,
     overwrite: Overwrite = False,
 ):
     """Judge a reconstruction without knowing the truth.
 
-    Writes quality.png and quality.json: resolution by ring correlation and by decorrelation in nm, RSP, RSE."""
+    Writes quality.png and quality.json: the finest detail in nm on which two halves of the movie agree (frc_nm; perhaps
+    finer if frc_limited) and that stands out from noise (decorrelation_nm), and how well the picture explains the movie
+    (rsp, a correlation; rse_counts, an error).
+
+    A picture must have a whole number of pixels to one of the movie, as `reconstruct` and `render --movie` draw it."""
 
     density, known_nm = smlm.read_image(image)
     pixel_nm = pixel_nm or known_nm
     if pixel_nm is None: raise ValueError(f"{image} does not say how large its pixels are: pass --pixel-nm")
-    with smlm.new_folder(out, overwrite) as folder, smlm.open_movie(movie) as stack:
-        quality = smlm.assess(stack, density, smlm.read_localizations(found), pixel_nm)
+    molecules, part = smlm.read_localizations(found), _open(movie, None, frames, series=series, channel=channel, z=z)
+    with smlm.new_folder(out, overwrite) as folder, part as stack:
+        first = getattr(stack, "first", 0)
+        seen = molecules[molecules["frame"].between(first, first + len(stack) - 1)] if frames else molecules
+        quality = smlm.assess(stack, density, seen, pixel_nm)
         _save_figure(smlm.show_quality(stack, density, pixel_nm=pixel_nm, quality=quality), folder/"quality.png")
-        values = {"frc_nm": quality.repeats.resolution_nm, "decorrelation_nm": quality.detail.resolution_nm,
-                  "rsp": quality.explains.rsp, "rse_counts": quality.explains.rse}
+        values = {"frc_nm": quality.repeats.resolution_nm, "frc_limited": quality.repeats.limited,
+                  "decorrelation_nm": quality.detail.resolution_nm, "rsp": quality.explains.rsp,
+                  "rse_counts": quality.explains.rse}
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
         (folder/"quality.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
     print(quality)
 
 # %% ../nbs/26_cli.ipynb #95dc1507
-@app.command("compare")
+@_command("compare", "--networks srcnn,fidstorm --epochs 2 --out contest")
 def _compare(
     out: Out,
     networks: Annotated[str, _option("Networks to train: names with commas between, or all.")] = "srcnn,fidstorm",
@@ -721,7 +917,7 @@ def _compare(
     density: Annotated[tuple[float, float], _option("Emitters per µm² in training: both ends of a range.")] = (0.2, 6.),
     photons: Annotated[tuple[float, float], _option("Photons of an emitter: both ends of a range.")] = (500., 5000.),
     background: Annotated[tuple[float, float], _option("Background photons per pixel: both ends.")] = (2., 30.),
-    camera: Annotated[str, _option("Kind of camera: one of the presets, such as scmos or emccd.")] = "scmos",
+    camera: _Kind = "scmos",
     movie: Annotated[Path | None, _option("Movie to judge by; without it, one is simulated.")] = None,
     truth: Annotated[Path | None, _option("Where the emitters of that movie are: a table.")] = None,
     pixel_nm: PixelNm = None,
@@ -754,9 +950,9 @@ def _contest(given):
         tune = smlm.simulate(100, sum(given.density)/2, 48, told, photons=given.photons, background=level,
                              seed=seed + 2)
         contest = smlm.compare(
-            names, train, valid, (movie, truth), tune, trained, given.upscale, given.epochs, given.minutes, rates,
-            range(seed, seed + given.seeds), device=device, precision=given.precision,
-            bound_nm=None if given.movie else smlm.lone_bounds(truth, level, told))
+            names, train, valid, test=(movie, truth), tune=tune, trained=trained, upscale=given.upscale,
+            epochs=given.epochs, minutes=given.minutes, lr=rates, seeds=range(seed, seed + given.seeds), device=device,
+            precision=given.precision, bound_nm=None if given.movie else smlm.lone_bounds(truth, level, told))
         _write_contest(folder, contest)
         if given.atlas:
             _write_atlas(folder, smlm.map_scores(contest.models, camera=told, background=level, device=device))
@@ -776,7 +972,7 @@ def _enter(path, camera):
 
 def _test_movie(given):
     if given.movie is not None:
-        with smlm.open_movie(given.movie, given.pixel_nm) as stack:
+        with _open(given.movie, given.pixel_nm) as stack:
             truth = smlm.read_localizations(given.truth)
             _check_movie(stack, truth)
             return stack[:], truth, _pixel_nm(stack)
@@ -811,7 +1007,7 @@ def _rates(text, names):
     return {name: rates.get(name, rates.get("")) for name in names}
 
 # %% ../nbs/26_cli.ipynb #cb38e1f2
-@app.command("convert")
+@_command("convert", "result/localizations.csv result.hdf5 --pixel-nm 100")
 def _convert(
     source: Annotated[Path, typer.Argument(help="Localizations or a movie to read.")],
     target: Annotated[Path, typer.Argument(help="File to write; its ending tells the format.")],
@@ -821,9 +1017,12 @@ def _convert(
     movie: Annotated[Path | None, _option("Movie of a table: gives the pixel size, and the field for Picasso.")] = None,
     first_frame: Annotated[int | None, _option("Number of the first frame in the first table, if unusual.",
                                                min=0)] = None,
-    series: Annotated[int | None, _option("Image to take of an OME file with several, from 0.")] = None,
-    channel: Annotated[int | None, _option("Channel to take of a movie with several, from 0.")] = None,
-    z: Annotated[int | None, _option("Depth to take of a movie with several, from 0.")] = None,
+    series: _Series = None,
+    channel: _Channel = None,
+    z: _Depth = None,
+    frames: _Frames = None,
+    binning: Annotated[int | None, _option("Add up squares of so many pixels a side: for pixels too small for a "
+                                           "network.", "--bin", min=2)] = None,
     overwrite: Annotated[bool, _option("Replace the second file if it is there; a Zarr store must be removed first.",
                                       "--overwrite")] = False,
 ):
@@ -835,9 +1034,9 @@ def _convert(
     choice = {"series": series, "channel": channel, "z": z}
     if read_as is None and smlm.movie_format(source):
         _unused("tables", to=write_as, movie=movie, first_frame=first_frame)
-        _convert_movie(source, target, pixel_nm, overwrite, choice)
+        _convert_movie(source, target, pixel_nm, overwrite, choice | {"frames": frames, "binning": binning or 1})
     else:
-        if movie is None: _unused("movies", **choice)
+        _unused("movies", **({} if movie else choice), frames=frames, bin=binning)
         _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice)
 
 # %% ../nbs/26_cli.ipynb #c0nvsp02
@@ -846,22 +1045,25 @@ def _unused(kind, **options):
     if given: raise ValueError(f"leave out {', '.join(given)}: only for {kind}")
 
 def _convert_movie(source, target, pixel_nm, overwrite, choice):
-    with smlm.open_movie(source, pixel_nm, **choice) as stack:
+    with _open(source, pixel_nm, **choice) as stack:
         smlm.save_movie(target, stack, overwrite=overwrite)
         frames, height, width = stack.shape
     print(f"{frames} frames of {height} x {width} pixels in {target}")
+    b = choice["binning"]
+    if b > 1: print(f"A pixel is the sum of {b} x {b}, so it has {b*b} times as many counts in the dark: let "
+                    "`dl4smlm match` find out what this movie is like")
 
 def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice):
     shape = None
     if movie:
-        with smlm.open_movie(movie, pixel_nm, **choice) as stack: shape, pixel_nm = stack.shape, stack.pixel_nm
+        with _open(movie, pixel_nm, **choice) as stack: shape, pixel_nm = stack.shape, stack.pixel_nm
     table = smlm.read_localizations(source, pixel_nm, read_as, first_frame)
-    smlm.core.check_emitters(table, frames=shape and shape[0])
+    smlm.check_emitters(table, frames=shape and shape[0])
     smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
     print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")
 
 # %% ../nbs/26_cli.ipynb #3180af1c
-@app.command("bench")
+@_command("bench", "--networks fidstorm --frames 8")
 def _bench(
     networks: Annotated[str, _option("Names of networks, with commas; all without it.")] = "",
     frames: Annotated[int, _option("Frames of the movie.")] = 16,
@@ -887,13 +1089,14 @@ def _bench(
     chosen = [_pick("precision", name, kinds) for name in precisions.split(",")]
     with new_file(json_file, overwrite) if json_file else nullcontext() as part:
         figures = smlm.run_bench(
-            [name for name in networks.split(",") if name] or smlm.list_models(), frames, size_px, upscale,
-            chosen, threads, rounds, cpu_time, growth, str(smlm.pick_device(device)), compiled)
+            [name for name in networks.split(",") if name] or smlm.list_models(), frames=frames, size_px=size_px,
+            upscale=upscale, precisions=chosen, threads=threads, rounds=rounds, cpu_time=cpu_time, growth=growth,
+            device=str(smlm.pick_device(device)), compiled=compiled)
         if part: part.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(smlm.describe_bench(figures))
 
 # %% ../nbs/26_cli.ipynb #8bcfb70d
-@app.command("info")
+@_command("info", "cell.tif")
 def _info(
     path: Annotated[Path | None, typer.Argument(help="A bundle (folder or name), a movie or a table.")] = None,
 ):
@@ -924,7 +1127,7 @@ def _about_table(path):
     return [("format", smlm.table_format(path)), ("rows", len(table)), *spans]
 
 def _about_movie(path):
-    with smlm.open_movie(path) as movie:
+    with _open(path) as movie:
         frames, height, width = movie.shape
         return [("format", smlm.movie_format(path)), ("frames", frames), ("height", f"{height} px"),
                 ("width", f"{width} px"), ("numbers", movie.dtype),

@@ -6,6 +6,7 @@
 __all__ = ['render', 'render_colour', 'show_localizations', 'show_overlay', 'save_picture']
 
 # %% ../nbs/21b_render.ipynb #f4a83467
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,16 +38,18 @@ def render(
     pixel_nm:float=10., # Size of a pixel of the picture in nm
     sigma_nm:float|None=None, # Standard deviation of every spot in nm; 0 for a histogram, None for the uncertainty
     weight=1., # What each molecule adds to the picture: one number, or one for each
+    least_sigma_nm:float=0., # Draw no molecule narrower than this, nm, however well its place is known
 ) -> np.ndarray: # Molecules per pixel, float32, (H, W)
     "Draw molecules as a histogram, or as Gaussians; what lies outside the picture is left out."
     shape = _shape(check_emitters(table), field_nm, pixel_nm)
     if sigma_nm == 0: return draw_positions(table, shape, pixel_nm, blur_px=0, weight=weight).astype(np.float32)
     if sigma_nm is None and "uncertainty_nm" not in table:
         raise ValueError("the table has no column uncertainty_nm: give sigma_nm=, in nm, or 0 for a histogram")
-    sigma = table["uncertainty_nm"].to_numpy(dtype=float) if sigma_nm is None else sigma_nm
-    if len(table) and not 0 < np.min(sigma) <= np.max(sigma) < np.inf:
-        raise ValueError("the width of a spot must be finite and greater than 0 nm, got values from "
-                         f"{np.min(sigma):g} to {np.max(sigma):g}: give sigma_nm=, or remove these rows")
+    sigma = np.maximum(table["uncertainty_nm"].to_numpy(float), least_sigma_nm) if sigma_nm is None else sigma_nm
+    widest = 1000*pixel_nm # more would fill the memory
+    if len(table) and not 0 < np.min(sigma) <= np.max(sigma) <= widest:
+        raise ValueError(f"the width of a spot must be greater than 0 nm and at most {widest:g} nm, 1000 pixels: "
+                         f"it is {np.min(sigma):g} to {np.max(sigma):g} nm. Give sigma_nm=, or remove these rows")
     return _spots(table, sigma/pixel_nm, weight, shape, pixel_nm)
 
 def _shape(table, field_nm, pixel_nm):
@@ -61,8 +64,8 @@ def _shape(table, field_nm, pixel_nm):
     return shape
 
 def _field(*tables):
-    "The smallest height and width in nm that reach from 0 to the last molecule."
-    return [max(np.nextafter(table[name].max(), np.inf) if len(table) else 0. for table in tables)
+    "The smallest height and width, at least 1 nm, that reach from 0 to the last molecule."
+    return [max([1., *(np.nextafter(table[name].max(), np.inf) for table in tables if len(table))])
             for name in ("y_nm", "x_nm")]
 
 # %% ../nbs/21b_render.ipynb #6cb9520a
@@ -75,12 +78,13 @@ def render_colour(
     limits:tuple[float, float]|None=None, # Values at the two ends of the colours; None for the least and the greatest
     cmap:str="rainbow", # Colour map of matplotlib
     white:float|None=None, # Molecules per pixel drawn brightest; None for a level that suits the picture
+    least_sigma_nm:float=0., # Draw no molecule narrower than this, nm
 ) -> np.ndarray: # Red, green and blue from 0 to 1, float32, (H, W, 3)
     "Draw molecules in the colour of a column, as bright as there are many."
     if column not in table: raise ValueError(f"the table has no column {column}; it has {', '.join(table.columns)}")
     colours = colormaps[cmap](_colour_scale(table[column], limits)(table[column].to_numpy(dtype=float)))[:, :3]
-    picture = np.stack([render(table, field_nm, pixel_nm, sigma_nm, colour) for colour in colours.T], -1)
-    number = render(table, field_nm, pixel_nm, sigma_nm)
+    draw = partial(render, table, field_nm, pixel_nm, sigma_nm, least_sigma_nm=least_sigma_nm)
+    picture, number = np.stack([draw(weight=colour) for colour in colours.T], -1), draw()
     brightness = np.minimum(1, number/(white or white_level(number)))
     return picture*(brightness/np.maximum(number, 1e-12))[..., None]
 
@@ -136,7 +140,11 @@ def save_picture(
     overwrite:bool=False, # Replace a file that is there
 ):
     "Save a rendering as a PNG with a scale bar, the brightness of numbers chosen as in `show_localizations`."
-    height, width = image.shape[:2]
+    shape = np.shape(image)
+    if len(shape) < 2 or 0 in shape or shape[2:] not in ((), (3,)):
+        raise ValueError(f"a picture has the shape (H, W) or (H, W, 3), none of them 0, got {shape}")
+    if not Path(path).suffix: raise ValueError(f"{path} has no ending: a picture is called something.png")
+    height, width = shape[:2]
     dots = max(1, round(480/width))
     with new_file(path, overwrite) as part:
         figure = plt.figure(figsize=(width*dots/100, height*dots/100), dpi=100)

@@ -57,9 +57,11 @@ class Rings:
     resolution_nm:float # Finest detail on which they agree; infinite for none
     frequency:np.ndarray # Of each ring, waves per nm
     correlation:np.ndarray # Of each ring, smoothed over its neighbours
+    limited:bool=False # They agree on all that pixels can show, and perhaps on finer detail
 
     def __str__(self):
         if np.isinf(self.resolution_nm): return "the two halves have nothing in common"
+        if self.limited: return f"the two halves agree down to {self.resolution_nm:g} nm, two pixels, or finer"
         return f"the two halves agree down to {self.resolution_nm:.0f} nm"
 
 def ring_correlation(
@@ -79,9 +81,10 @@ def ring_correlation(
     width = 1 + 2*max(1, rings//80)
     smooth = uniform_filter1d(correlation*size, width)/uniform_filter1d(size, width)
     frequency = np.arange(rings)/(min(np.shape(image))*pixel_nm)
-    resolution = _first_fall(frequency, smooth, correlation, size, threshold) or 2*pixel_nm
-    return Rings(resolution, frequency, smooth)
+    resolution = _first_fall(frequency, smooth, correlation, size, threshold)
+    return Rings(resolution or 2.*pixel_nm, frequency, smooth, limited=resolution is None)
 
+# %% ../nbs/22c_resolution.ipynb #f1rstf01
 def _first_fall(frequency, smooth, correlation, size, threshold):
     below = np.flatnonzero(smooth[1:] < threshold) + 1
     if not len(below): return None
@@ -91,10 +94,17 @@ def _first_fall(frequency, smooth, correlation, size, threshold):
     part = (smooth[k-1] - threshold)/(smooth[k-1] - smooth[k])
     return float(1/(frequency[k-1] + part*(frequency[k] - frequency[k-1])))
 
+# %% ../nbs/22c_resolution.ipynb #h4lves01
+def _draw_halves(places, first, field_nm, pixel_nm):
+    shape = tuple(max(16, int(np.ceil(side/pixel_nm))) for side in field_nm)
+    if shape[0]*shape[1] > 2**27:
+        raise ValueError(f"pixels of {pixel_nm:g} nm make images of {shape[0]} x {shape[1]}: pass a larger pixel_nm")
+    return [draw_positions(places[half], shape, pixel_nm, 0) for half in (first, ~first)]
+
 # %% ../nbs/22c_resolution.ipynb #3c833c7b
 def frc(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
-    pixel_nm:float|None=None, # Pixel of the images that are compared; None for 10, or more in a field over 40 µm
+    pixel_nm:float|None=None, # Pixel of the images that are compared; None for 10, or as small as it takes
     field_nm:tuple[float, float]|None=None, # Height and width of the field in nm; None for where localizations are
     blocks:int=50, # Pieces the movie is cut into; a piece should last longer than a molecule is lit
     seed:int=0, # Decides which pieces go to which half
@@ -106,17 +116,16 @@ def frc(
     if not len(found): raise ValueError("the table has no localizations, so there is nothing to compare")
     corner = found[["x_nm", "y_nm"]].min() if field_nm is None else pd.Series({"x_nm": 0., "y_nm": 0.})
     width, height = (found[["x_nm", "y_nm"]].max() - corner) if field_nm is None else field_nm[::-1]
-    if pixel_nm is None: pixel_nm = max(10., float(np.sqrt(height*width))/4096)
-    shape = tuple(max(16, int(np.ceil(side/pixel_nm))) for side in (height, width))
-    if shape[0]*shape[1] > 2**27:
-        raise ValueError(f"pixels of {pixel_nm:g} nm make images of {shape[0]} x {shape[1]}: pass a larger pixel_nm")
     frames = found["frame"].to_numpy() - found["frame"].min()
     if not frames.any():
         raise ValueError(f"all localizations are of frame {found['frame'].min()}, so there is no second half")
     block = frames*blocks//(frames.max() + 1)
     first = np.isin(block, np.random.default_rng(seed).permutation(np.unique(block))[::2])
-    moved = found[["x_nm", "y_nm"]] - corner
-    return ring_correlation(*(draw_positions(moved[half], shape, pixel_nm, 0) for half in (first, ~first)), pixel_nm)
+    moved, least = found[["x_nm", "y_nm"]] - corner, float(np.sqrt(height*width))/4096
+    for size in [pixel_nm] if pixel_nm else dict.fromkeys(max(least, size) for size in (10., 5., 2.5, 1.25)):
+        rings = ring_correlation(*_draw_halves(moved, first, (height, width), size), size)
+        if not rings.limited: break
+    return rings
 
 # %% ../nbs/22c_resolution.ipynb #a60b7af8
 @dataclass(frozen=True)
@@ -199,7 +208,8 @@ def error_map(
     ratio = image.shape[0]//widefield.shape[0] if image.ndim == widefield.ndim == 2 else 0
     if ratio < 1 or image.shape != tuple(ratio*side for side in widefield.shape):
         raise ValueError(f"a reconstruction {image.shape} does not fit a widefield image {widefield.shape}: it must be "
-                         "a whole number of times finer, the same along both axes")
+                         "a whole number of times finer, the same along both axes: draw the whole field of the movie, "
+                         "in parts of its pixel, as `dl4smlm render --movie` does")
     if not (np.isfinite(image).all() and np.isfinite(widefield).all()):
         raise ValueError("the reconstruction or the widefield image has values that are NaN or infinite")
     if np.ptp(image) == 0 or np.ptp(widefield) == 0:

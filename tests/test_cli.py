@@ -96,7 +96,7 @@ def test_info_tells_what_a_path_is(film, model):
 
 
 @pytest.mark.parametrize("command", ["demo", "simulate", "train", "reconstruct", "localize", "evaluate", "info",
-                                     "calibrate", "drift", "merge"])
+                                     "calibrate", "drift", "merge", "filter"])
 def test_help_gives_units(command):
     text = accepted(command, "--help")
     assert "--out" in text or command in ("evaluate", "info")
@@ -158,7 +158,7 @@ def test_an_output_that_exists_is_left_alone(film, model, tmp_path):
     assert (tmp_path / "reconstruction.tif").is_file()
 
 
-def test_a_movie_without_pixel_size_wants_one(model, tmp_path):
+def test_a_movie_without_pixel_size_wants_one(tmp_path):
     save_movie(tmp_path / "bare.tif", np.zeros((3, 16, 16), np.uint16))
     write_table(tmp_path / "table.csv", frame=[1, 1, 2, 2, 3])
     complaint = refused("train", "--movie", tmp_path / "bare.tif", "--truth", tmp_path / "table.csv",
@@ -184,12 +184,14 @@ def test_the_folder_we_stand_in_can_hold_the_result(film, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-@pytest.mark.parametrize("command", ["reconstruct", "match", "train", "compare", "calibrate", "localize"])
+@pytest.mark.parametrize("command", ["reconstruct", "match", "train", "compare", "calibrate", "localize", "quality",
+                                     "merge", "filter", "render", "simulate"])
 def test_a_pixel_that_no_microscope_has_is_refused_at_once(film, model, tmp_path, command):
     movie, truth = film / "movie.tif", film / "truth.csv"
     asked = {"reconstruct": [movie, "--model", model], "match": [movie], "localize": [movie],
              "train": train(film)[1:], "compare": ["--movie", movie, "--truth", truth],
-             "calibrate": [model, "--movie", movie, "--truth", truth]}[command]
+             "calibrate": [model, "--movie", movie, "--truth", truth], "quality": [movie, movie, truth],
+             "filter": [truth, "frame < 9"], "merge": [truth], "render": [truth], "simulate": []}[command]
     for pixel_nm in (0.1, 1e6):
         assert "is it in nm?" in refused(command, *asked, "--out", tmp_path / "out", "--pixel-nm", pixel_nm)
     assert not list(tmp_path.iterdir())

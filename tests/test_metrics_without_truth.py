@@ -21,7 +21,20 @@ def test_unrelated_localizations_have_no_resolution_and_doubled_ones_have_it_in_
         table = make_emitters(rng.integers(0, 400, 2000), *rng.uniform(0, 3000, (2, 2000)))
         assert np.isinf(frc(table, seed=seed).resolution_nm)
         both = make_emitters(np.repeat([0, 1], 2000), *np.tile(table[["x_nm", "y_nm"]].to_numpy(), (2, 1)).T)
-        assert frc(both, 7., blocks=2, seed=seed).resolution_nm == 14
+        rings = frc(both, 7., blocks=2, seed=seed)
+        assert (rings.resolution_nm, rings.limited) == (14, True)
+
+
+def test_what_is_finer_than_the_usual_pixels_is_measured_with_finer_ones():
+    rng, times, sigma_nm = np.random.default_rng(3), 30, 2
+    places = np.repeat(rng.uniform(0, 4000, (2000, 2)), times, axis=0)
+    x, y = (places + rng.normal(0, sigma_nm, places.shape)).T
+    table = make_emitters(rng.integers(0, 1000, len(x)), x, y)
+    on_paper = 2 * np.pi * sigma_nm / np.sqrt(np.log(6 * times / 2 + 1))  # 5.9 nm
+    rings, coarse = frc(table), frc(table, 10.)
+    assert not rings.limited and rings.resolution_nm == pytest.approx(on_paper, rel=0.1)
+    assert coarse.limited and coarse.resolution_nm == 20
+    assert frc(table.assign(x_nm=10 * x, y_nm=10 * y)).resolution_nm == pytest.approx(10 * on_paper, rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (300, 200)])
