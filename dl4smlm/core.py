@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['NEEDED_COLUMNS', 'PRECISIONS', 'check_emitters', 'make_emitters', 'to_array', 'spread_over', 'set_seed',
-           'make_generator', 'pick_device', 'new_file', 'make_folder', 'free_folder', 'new_folder']
+           'make_generator', 'pick_device', 'new_file', 'CannotWrite', 'make_folder', 'free_folder', 'new_folder']
 
 # %% ../nbs/00_core.ipynb #b5a29967
 import os
@@ -180,14 +180,19 @@ def new_file(
     finally: part.unlink(missing_ok=True)
 
 # %% ../nbs/00_core.ipynb #58385059
+class CannotWrite(OSError, ValueError):
+    "What was asked for cannot be written: a wrong place for most, and for some worth another try."
+
 @contextmanager
 def _asked_for(
     path:Path, # The file or folder that the user asked for
 ):
-    "Turn what the system refuses into a ValueError of one line that names what was asked for."
+    "Turn what the system refuses into an error of one line that names what was asked for."
     try: yield
     except OSError as error:
-        raise ValueError(f"{path} cannot be made ({error.strerror}): choose another place") from None
+        refused = CannotWrite(f"{path} cannot be made ({error.strerror}): choose another place")
+        refused.errno = error.errno
+        raise refused from None
 
 def make_folder(
     path:Path, # A folder
