@@ -287,15 +287,15 @@ def _measure(frames, block=100):
     return {"width_px": width_px, "slope": slope, "zero": zero, "dark": dark, "first": frames.mean().item() - dark,
             "second": second, "third": third_power(light, width_px)}, table
 
-def _interpret(seen, camera, read_variance):
+def _interpret(seen, camera, read):
     gain = seen["slope"]/(1 if camera.em_gain is None else 2)  # counts per electron
-    offset = (read_variance + 1/12 - seen["zero"])/seen["slope"]
+    offset = (read + 1/12 - seen["zero"])/seen["slope"]
     per_photon = gain*camera.quantum_efficiency
     light = [seen[name]/per_photon**power for power, name in enumerate(("first", "second", "third"), 1)]
     photons, spread, density = solve_brightness(*light)
     return {"sigma_nm": math.sqrt(max(seen["width_px"]**2 - 1/12, 0.01))*camera.pixel_nm,
             "electrons_per_count": (camera.em_gain or 1)/gain, "offset_counts": offset,
-            "read_noise_e": math.sqrt(read_variance)/gain*(camera.em_gain or 1), "photons": photons,
+            "read_noise_e": math.sqrt(read)/gain*(camera.em_gain or 1), "photons": photons,
             "photons_std": spread*photons, "background": (seen["dark"] - offset)/per_photon,
             "density": density*1e6/camera.pixel_nm**2}
 
@@ -470,7 +470,7 @@ def show_match(
     seed:int=0, # Seed of the simulated movie
 ) -> np.ndarray: # Four axes: a frame of each, histograms, power spectra
     "Draw a movie beside one simulated with the settings that were found."
-    real = torch.cat(_sample(movie))
+    real = torch.cat(_clean(_sample(movie), microscope.camera)[0])
     both = {"the movie": real, "simulated": _twin(microscope, real.shape, seed)}
     _, axes = plt.subplots(1, 4, figsize=(11, 2.8), layout="constrained")
     low, high = np.quantile(real[::5].numpy(), (0.0005, 0.9995))

@@ -507,3 +507,14 @@ def test_the_index_is_that_of_the_archives():
                      for name, data in sorted(archives.items())}, "run benchmarks/pack_weights.py"
     assert sum(map(len, archives.values())) <= 12_000_000
     assert bundle._ADDRESS == f"{project_settings()['git_url']}/raw/{project_settings()['branch']}/weights"
+
+
+def test_the_readme_says_which_spots_the_trained_networks_know():
+    cards = [(ROOT / "dl4smlm" / "weights" / "fidstorm" / CARD).read_bytes()]
+    for path in (ROOT / "weights").glob("*.zip"):
+        with zipfile.ZipFile(path) as archive:
+            cards += [archive.read(name) for name in archive.namelist() if name.endswith(CARD)]
+    data = [json.loads(card)["notes"]["training_data"] for card in cards]
+    (low, high), = {tuple(nm/one["pixel_nm"] for nm in one["ranges"]["sigma_nm"]) for one in data}
+    assert len(data) == 6
+    assert f"{low:g} to {high:g} pixels wide" in (ROOT / "README.md").read_text(encoding="utf-8")

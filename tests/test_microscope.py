@@ -5,13 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from matplotlib import pyplot as plt
 
 from dl4smlm.blinking import Blinking, LogNormal
 from dl4smlm.camera import Camera, emccd_camera, make_camera, scmos_camera
 from dl4smlm.io import open_movie
-from dl4smlm.microscope import match_microscope
+from dl4smlm.microscope import _bad_pixels, match_microscope, show_match
 from dl4smlm.psf import GaussianPSF
 from dl4smlm.simulate import simulate
+from dl4smlm.structures import Filaments
 
 DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
 
@@ -136,6 +139,24 @@ def test_what_is_no_molecule_does_not_count(kind, what, number):
     assert found.photons == pytest.approx(plain.photons, rel=0.06)
     assert not plain.doubts and len(found.doubts) == 1
     assert found.doubts[0].startswith(what) and found.doubts[0].endswith(f": {number}")
+
+
+@pytest.mark.parametrize("sigma_nm, density, photons", [(80, 0.05, 8000), (75, 0.3, 5000), (90, 0.02, 20000),
+                                                        (110, 2, 2000), (110, 8, 2000), (150, 4, 3000)])
+@pytest.mark.parametrize("structure", [None, Filaments(8, (6400, 6400), seed=1)])
+def test_no_light_is_taken_for_a_bad_pixel(sigma_nm, density, photons, structure):
+    movie, _ = simulate(500, density, 64, Camera(100), GaussianPSF(sigma_nm), photons, 5, structure, seed=20)
+    assert not _bad_pixels(torch.tensor(movie.astype(np.float32))).any()
+    movie[:, 20, 30], movie[:, 10, 10] = np.random.default_rng(0).normal(800, 30, len(movie)), 0
+    found = _bad_pixels(torch.tensor(movie.astype(np.float32)))
+    assert found.nonzero().tolist() == [[10, 10], [20, 30]]
+
+
+def test_the_picture_leaves_out_what_the_measurement_left_out():
+    movie = spoil("saturated start", simulate(500, 0.8, 48, Camera(100), background=10, seed=0)[0])
+    axes = show_match(movie, match_microscope(movie))
+    assert axes[2].get_xlim()[1] < 10_000
+    plt.close("all")
 
 
 def test_molecules_that_bleach_are_no_chance():
