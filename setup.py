@@ -35,7 +35,7 @@ setup(
     install_requires=settings["requirements"].split(),
     extras_require={extra: settings[f"{extra}_requirements"].split() for extra in ("dev", "onnx", "zarr")},
     entry_points={
-        "console_scripts": [f"{name}={name}.cli:main"],
+        "console_scripts": [f"{name}={name}.cli.commands:main"],
         "nbdev": [f"{name}={name}._modidx:d"],
     },
     zip_safe=False,

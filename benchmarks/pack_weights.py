@@ -14,10 +14,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from dl4smlm.bundle import from_pretrained, load_card, pack_bundle
+from dl4smlm.bundle import from_pretrained, load_card
 from dl4smlm.camera import Camera
 from dl4smlm.core import new_file
 from dl4smlm.reconstruct import reconstruct
+from dl4smlm.shelf import pack_bundle
 from dl4smlm.simulate import simulate
 
 ROOT = Path(__file__).resolve().parent.parent

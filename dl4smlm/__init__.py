@@ -20,6 +20,7 @@ _MODULES = {
     "tables": "read_localizations save_localizations table_format",
     "data": "FramePatches ImagePairs Normalise make_loaders rasterise",
     "live": "LiveSimulation",
+    "blemishes": "bad_pixels fill_pixels mend_movie odd_frames",
     "microscope": "Microscope match_microscope show_match",
     "losses": "L1L2Loss",
     "weighted": "WeightedMAE WeightedMSE",
@@ -45,7 +46,9 @@ _MODULES = {
     "bench": "describe_bench run_bench",
     "calibrate": "calibrate error_ratio fit_calibration grid_bias pick_threshold ratio_by_photons reliability "
                  "show_calibration show_grid_bias show_thresholds threshold_curve",
-    "bundle": "describe_card from_pretrained load_card pack_bundle push_to_hub save_pretrained shipped_models",
+    "card": "describe_card learned_spots_px spot_warning",
+    "shelf": "pack_bundle shipped_models",
+    "bundle": "from_pretrained load_card push_to_hub save_pretrained",
     "distill": "distill teacher_errors",
     "recipes": "recipe_stream train_recipe",
     "compare": "Contest compare show_contest show_scores",

@@ -23,7 +23,7 @@ import torch
 from tifffile import TiffWriter
 from torch import nn
 
-from .bundle import from_pretrained, shipped_models
+from .bundle import from_pretrained
 from .camera import Camera
 from .core import PRECISIONS, set_seed
 from .data import Normalise, rasterise
@@ -34,6 +34,7 @@ from .models.contract import EmitterNet, random_statistics
 from .models.zoo import create_model
 from .pipeline import read_frames, tuning
 from .reconstruct import WatchBytes, choose_sizes, reconstruct
+from .shelf import shipped_models
 from .simulate import simulate
 
 # %% ../nbs/23h_bench.ipynb #b358d264

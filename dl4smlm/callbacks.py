@@ -66,7 +66,7 @@ class Track(Callback):
     ):
         if tracker not in LOGGER_TYPE_TO_CLASS:
             raise ValueError(f"there is no tracker {tracker!r}: choose one of {', '.join(LOGGER_TYPE_TO_CLASS)}")
-        self.run, self.folder, self.name, self.settings = run, folder, tracker, settings
+        self.run, self.folder, self.name, self.settings, self.tracker = run, folder, tracker, settings, None
 
     def before_fit(self, learner):
         make = LOGGER_TYPE_TO_CLASS[self.name]
@@ -82,4 +82,4 @@ class Track(Callback):
         self.tracker.log(losses | {"lr": learner.optimizer.param_groups[0]["lr"]}, step=len(learner.history))
 
     def after_fit(self, learner):
-        if hasattr(self, "tracker"): self.tracker.finish()
+        if self.tracker is not None: self.tracker.finish()

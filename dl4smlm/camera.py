@@ -28,7 +28,7 @@ class Camera:
     em_gain:float|None=None # Electron-multiplying gain, None for a camera without it
     spurious_e:float=0. # Electrons that appear without light, per pixel and frame
     bits:int=16 # Counts end at 2**bits - 1
-    maps:object=None # A CmosMap, or None: offset, noise and gain of each pixel, in place of the three numbers for all
+    maps:"CmosMap|None"=None # Offset, noise and gain of each pixel, in place of the three numbers for all
 
     def __post_init__(self): _check_camera(self)
 
@@ -68,6 +68,9 @@ def _check_camera(
                          f"got {camera.quantum_efficiency}: is it in per cent?")
     if camera.em_gain is not None and not 1 <= camera.em_gain < math.inf:
         raise ValueError(f"em_gain must be at least 1, or None for a camera without it, got {camera.em_gain}")
+    if camera.maps is not None and not isinstance(camera.maps, CmosMap):
+        raise ValueError(f"maps must be a CmosMap, or None, got {type(camera.maps).__name__}: make it from three "
+                         "images with CmosMap, or from files with CmosMap.from_files")
     if camera.bits not in range(1, 17): raise ValueError(f"bits must be a whole number from 1 to 16, got {camera.bits}")
     if not camera.offset_counts < camera.max_counts:
         raise ValueError(f"offset_counts must be below {camera.max_counts}, the largest count of {camera.bits} bits, "

@@ -8,7 +8,6 @@ __all__ = ['open_h5', 'read_picasso', 'write_picasso', 'read_decode_h5', 'write_
 # %% ../nbs/06d_containers.ipynb #041428c0
 import json
 import math
-import warnings
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .formats import from_decode, join_axes, pixel_needed, split_axes, to_decode
 from .strangers import LENGTHS_NM, check_promise, naming, read_yaml
 from .thunderstorm import floats, make_table
@@ -74,6 +73,7 @@ def read_picasso(
     path:str|Path, # HDF5 file with the array locs
     pixel_nm:float|None=None, # Size of a pixel in nm; None for what the file or the YAML beside it says
     first_frame:int=0, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of Picasso."
     with open_h5(path) as file:
@@ -88,7 +88,7 @@ def read_picasso(
         values = locs[theirs].astype(float)*(p if theirs in _PICASSO_PX else 1)
         if theirs in ("x", "y"): values = values + p/2
         columns[_PICASSO_PX.get(theirs) or _PICASSO.get(theirs, theirs)] = theirs, values
-    return make_table(path, join_axes(columns, _PICASSO_PAIRS), first_frame)
+    return make_table(path, join_axes(columns, _PICASSO_PAIRS), first_frame, drop_broken)
 
 # %% ../nbs/06d_containers.ipynb #8ed39da7
 def _picasso_columns(table, p):
@@ -119,8 +119,8 @@ def _warn_dropped(columns, height, width):
     for name in ("x", "y", "lpz", "photons", "ellipticity", "sx", "sy"):
         if name in columns: bad = bad | (columns[name] < 0)
     if bad.any():
-        warnings.warn(f"Picasso will leave out {bad.sum()} of {len(bad)} rows, whose position is outside the pixel "
-                      "centres of the field, or which have negative numbers", stacklevel=3)
+        warn_user(f"Picasso will leave out {bad.sum()} of {len(bad)} rows, whose position is outside the pixel "
+                  "centres of the field, or which have negative numbers")
 
 # %% ../nbs/06d_containers.ipynb #ca41431f
 def write_picasso(
@@ -134,7 +134,7 @@ def write_picasso(
     p = pixel_needed(pixel_nm, "Picasso counts in pixels")
     columns = _picasso_columns(table, p)
     unknown = [name for name in ("lpx", "lpy") if name not in columns]
-    if unknown: warnings.warn("the table has no uncertainty_nm: Picasso gets a tenth of a pixel for all", stacklevel=2)
+    if unknown: warn_user("the table has no uncertainty_nm: Picasso gets a tenth of a pixel for all")
     columns |= {name: np.full(len(table), 0.1, "f4") for name in unknown}
     frames, height, width = _field(columns, shape)
     _warn_dropped(columns, height, width)
@@ -155,6 +155,7 @@ def read_decode_h5(
     path:str|Path, # HDF5 file with the groups data and meta
     pixel_nm:float|None=None, # Size of a pixel in nm; None for what the file says
     first_frame:int=0, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read an HDF5 table of DECODE."
     with open_h5(path) as file:
@@ -169,7 +170,7 @@ def read_decode_h5(
         columns |= dict(zip(_TRIPLES.get(name, [name]), values.T if name in _TRIPLES else [values]))
     missing = {"x", "frame_ix"} - set(columns)
     if missing: raise ValueError(f"{path} has no data/xyz or data/frame_ix: is it DECODE's?")
-    return from_decode(path, columns, meta, pixel_nm, first_frame)
+    return from_decode(path, columns, meta, pixel_nm, first_frame, drop_broken)
 
 # %% ../nbs/06d_containers.ipynb #81b8159a
 def write_decode_h5(
@@ -265,6 +266,7 @@ def read_smlm(
     path:str|Path, # .smlm file with one table
     pixel_nm:float|None=None, # Size of a pixel in nm, needed if positions are in pixels
     first_frame:int=1, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table from a .smlm archive."
     with naming(path), zipfile.ZipFile(path) as archive:
@@ -282,4 +284,4 @@ def read_smlm(
             columns[ours] = theirs, values
         missing = {"frame", "x_nm", "y_nm"} - set(columns)
         if missing: raise ValueError(f"it has no column {_SMLM[min(missing)]}; it has {', '.join(record.names)[:200]}")
-        return make_table(path, columns, first_frame)
+        return make_table(path, columns, first_frame, drop_broken)

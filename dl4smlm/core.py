@@ -4,13 +4,16 @@
 
 # %% auto #0
 __all__ = ['NEEDED_COLUMNS', 'PRECISIONS', 'check_emitters', 'make_emitters', 'to_array', 'spread_over', 'set_seed',
-           'make_generator', 'pick_device', 'new_file', 'CannotWrite', 'make_folder', 'free_folder', 'new_folder']
+           'make_generator', 'pick_device', 'new_file', 'CannotWrite', 'make_folder', 'as_path', 'free_folder',
+           'new_folder', 'warn_user']
 
 # %% ../nbs/00_core.ipynb #b5a29967
 import os
 import random
 import secrets
 import shutil
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +203,15 @@ def make_folder(
     "Make a folder and those above it, if they are not there."
     with _asked_for(path): path.mkdir(parents=True, exist_ok=True)
 
+# %% ../nbs/00_core.ipynb #959751c8
+def as_path(
+    path:str|Path, # What should be the name of a file
+    call:str, # How the function is called, with its arguments in order
+) -> Path: # The same
+    "Refuse what cannot be the name of a file, such as the table that was to be saved."
+    if isinstance(path, str | os.PathLike): return Path(path)
+    raise ValueError(f"the name of a file is needed, got {type(path).__name__}: the order is {call}")
+
 # %% ../nbs/00_core.ipynb #e2dfe6a2
 def free_folder(
     path:str|Path, # A folder for results
@@ -247,3 +259,13 @@ def _move_into(
         target = path/item.relative_to(part)
         if item.is_dir(): target.mkdir(exist_ok=True)
         else: os.replace(item, target)
+
+# %% ../nbs/00_core.ipynb #f4b7f149
+def warn_user(
+    message:str, # What is to be noted
+):
+    "Warn, at the line that called into this package."
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "dl4smlm":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)

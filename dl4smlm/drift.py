@@ -6,6 +6,7 @@
 __all__ = ['find_drift', 'show_drift', 'correct_drift']
 
 # %% ../nbs/22d_drift.ipynb #bdb1a0dc
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +14,10 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from scipy.fft import fft2, next_fast_len
 from scipy.interpolate import CubicSpline
+from scipy.ndimage import uniform_filter
 from scipy.optimize import least_squares
+from scipy.spatial import cKDTree
+from skimage.feature import peak_local_max
 from skimage.registration import phase_cross_correlation
 from tqdm.auto import tqdm
 
@@ -48,25 +52,26 @@ def _join(pairs, shifts):
     return np.stack([np.r_[0, fit.x] for fit in fits], 1), np.median([np.abs(fit.fun) for fit in fits])
 
 # %% ../nbs/22d_drift.ipynb #374377d9
-def find_drift(
+def _way(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
-    blocks:int=20, # Pieces the movie is cut into, at least 3: more follow faster motion, and each shows less
-    pixel_nm:float|None=None, # Pixel of the pictures that are compared, nm; None for 20, or more in a field over 30 µm
+    frames:int, # Frames of the movie
+    blocks:int, # Pieces the movie is cut into
+    pixel_nm:float, # Pixel of the pictures that are compared, nm
     progress:bool=False, # Show a progress bar
-) -> pd.DataFrame: # One row a frame, from 0 to the last: frame, drift_x_nm, drift_y_nm; frame 0 is at 0
-    "Find how the sample moved, from the structure that is seen again and again (Wang et al. 2014)."
-    check_emitters(found)
-    if blocks < 3: raise ValueError(f"blocks must be at least 3, so that pairs can be compared, got {blocks}")
-    if len(found) < 10*blocks:
-        raise ValueError(f"{len(found)} localizations are too few for {blocks} pieces of at least 10: use fewer blocks")
-    if pixel_nm is None: pixel_nm = max(20., np.sqrt(np.prod(np.ptp(found[["x_nm", "y_nm"]].to_numpy(), axis=0)))/1500)
-    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    pieces, frames = _pieces(found, blocks), found["frame"].to_numpy()
+) -> pd.DataFrame: # One row a frame: frame, drift_x_nm, drift_y_nm; frame 0 is at 0
+    "Find how all that is in a table moved."
+    _check_many(found, blocks)
+    pieces, number = _pieces(found, blocks), found["frame"].to_numpy()
     places, off = _join(*_shifts(found, pieces, pixel_nm, progress))
     if off > pixel_nm:
         raise ValueError(f"the {blocks} pieces of the movie do not agree on how it moved: the typical pair is off by "
                          f"{off:.0f} nm. Use fewer blocks, if there is a structure that is seen again and again")
-    return _every_frame(np.array([frames[piece].mean() for piece in pieces]), places, frames.max() + 1)
+    return _every_frame(np.array([number[piece].mean() for piece in pieces]), places, frames)
+
+def _check_many(found, blocks):
+    "Refuse a table with too few localizations for so many pieces."
+    if len(found) < 10*blocks:
+        raise ValueError(f"{len(found)} localizations are too few for {blocks} pieces of at least 10: use fewer blocks")
 
 def _every_frame(times, places, frames):
     "A smooth way through the places of the pieces, for each frame."
@@ -77,6 +82,87 @@ def _every_frame(times, places, frames):
     way = spline(inside) + spline(inside, 1)*(number - inside)[:, None]
     x, y = (way - way[0]).T
     return pd.DataFrame({"frame": number, "drift_x_nm": x, "drift_y_nm": y})
+
+# %% ../nbs/22d_drift.ipynb #h0tp1x04
+_FAR_ABOVE = 5
+_LEAST = 50 # localizations of a busy place
+
+def _busy_places(found, pixel_nm):
+    "Centres of places with far more localizations than others have, x and y in nm, (n, 2)."
+    corner = found[["x_nm", "y_nm"]].min()
+    places = found[["x_nm", "y_nm"]] - corner
+    shape = [int(places[name].max()/pixel_nm) + 1 for name in ("y_nm", "x_nm")]
+    picture = draw_positions(places, shape, pixel_nm, blur_px=0)
+    near, lit = 9*uniform_filter(picture, 3, mode="constant"), picture > 0
+    usual = lit & (near <= np.quantile(near[lit], 0.9))
+    least = max(_FAR_ABOVE*np.average(near[usual], weights=picture[usual]), _LEAST)
+    peaks = peak_local_max(near, min_distance=5, threshold_abs=least, exclude_border=False)
+    return corner.to_numpy() + (peaks[:, ::-1] + 0.5)*pixel_nm
+
+# %% ../nbs/22d_drift.ipynb #h0tp1x07
+def _still_places(found, pixel_nm):
+    "Busy places that are small and stand still: of each the centre, x and y in nm, and its rows in the order of time."
+    centres, places = _busy_places(found, pixel_nm), found[["x_nm", "y_nm"]].to_numpy(dtype=float)
+    distance, nearest = cKDTree(centres).query(places)
+    order = np.lexsort((found["frame"], nearest))
+    order = order[distance[order] < 5*pixel_nm]
+    own = np.split(order, np.searchsorted(nearest[order], range(1, len(centres))))
+    return [(centre, rows) for centre, rows in zip(centres, own)
+            if _radius(places[rows]) < 2.5*pixel_nm and _wander(places[rows]) < pixel_nm/4]
+
+def _radius(places): return np.median(np.linalg.norm(places - np.median(places, axis=0), axis=1))
+
+def _wander(
+    places:np.ndarray, # Where something was seen, in the order of time, x and y in nm, (n, 2)
+) -> float: # Root mean square along an axis, nm
+    "See how far a place moves in the course of time: by the medians of ten stretches."
+    medians = [np.median(part, axis=0) for part in np.array_split(places, 10)]
+    return float(np.sqrt(np.var(medians, axis=0).mean()))
+
+# %% ../nbs/22d_drift.ipynb #h0tp1x11
+def find_drift(
+    found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
+    blocks:int=20, # Pieces the movie is cut into, at least 3: more follow faster motion, and each shows less
+    pixel_nm:float|None=None, # Pixel of the pictures that are compared, nm; None for 20, or more in a field over 30 µm
+    progress:bool=False, # Show a progress bar
+) -> pd.DataFrame: # One row a frame, from 0 to the last: frame, drift_x_nm, drift_y_nm; frame 0 is at 0
+    "Find how the sample moved, from the structure that is seen again and again (Wang et al. 2014)."
+    check_emitters(found)
+    if blocks < 3: raise ValueError(f"blocks must be at least 3, so that pairs can be compared, got {blocks}")
+    _check_many(found, blocks)
+    if pixel_nm is None: pixel_nm = max(20., np.sqrt(np.prod(np.ptp(found[["x_nm", "y_nm"]].to_numpy(), axis=0)))/1500)
+    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
+    still, settings = _still_places(found, pixel_nm), (found["frame"].max() + 1, blocks, pixel_nm, progress)
+    return _way_beside(found, still, *settings) if still else _way(found, *settings)
+
+# %% ../nbs/22d_drift.ipynb #h0tp1x20
+def _way_beside(found, still, frames, blocks, pixel_nm, progress):
+    "Find how the sample moved, and leave out places that stand still while it does."
+    settings = frames, blocks, pixel_nm, progress
+    try: way = _way(_without(found, [centre for centre, _ in still], pixel_nm), *settings)
+    except ValueError:
+        way = _way(found, *settings)
+        warnings.warn(f"how the sample moved is known only by what comes again and again at {_count(still)} and stands "
+                      "still: right for beads, and wrong for hot pixels of the camera", stacklevel=3)
+        return way
+    stuck = [centre for centre, rows in still if _stays_behind(found.iloc[rows], way, pixel_nm)]
+    if not stuck: return _way(found, *settings)
+    rest = _without(found, stuck, pixel_nm)
+    where = ", ".join(f"({x:.0f}, {y:.0f})" for x, y in stuck[:3]) + ", ..."*(len(stuck) > 3)
+    warnings.warn(f"{_count(stuck)} stood still while the sample moved, as hot pixels of the camera do: "
+                  f"{len(found) - len(rest)} of {len(found)} localizations, around (x, y) = {where} nm, were left out to "
+                  "find the drift, and had better leave the table too", stacklevel=3)
+    return way if len(stuck) == len(still) else _way(rest, *settings)
+
+def _stays_behind(seen, way, pixel_nm):
+    "Whether what is seen at a place wanders beside the sample, and less by itself."
+    places = seen[["x_nm", "y_nm"]].to_numpy(dtype=float)
+    beside = _wander(places - way[["drift_x_nm", "drift_y_nm"]].to_numpy()[seen["frame"]])
+    return beside > max(pixel_nm/4, 2*_wander(places))
+
+def _without(found, centres, pixel_nm): return found[cKDTree(centres).query(found[["x_nm", "y_nm"]])[0] > 7*pixel_nm]
+
+def _count(places): return f"{len(places)} place" + "s"*(len(places) > 1)
 
 # %% ../nbs/22d_drift.ipynb #49f2fd09
 def show_drift(

@@ -9,6 +9,7 @@ __all__ = ['match', 'Scores', 'share_of_all', 'inside_border', 'outcomes', 'scor
 # %% ../nbs/22_evaluate.ipynb #4a73a12e
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,16 @@ def _assign(part, i, j, distance_nm):
     return best[best >= 0]
 
 # %% ../nbs/22_evaluate.ipynb #50e24955
+def _check_tables(
+    found, # What should be a table of localizations
+    truth, # What should be a table of emitters
+    radius_nm, # What should be the largest distance of a pair in nm
+):
+    "Refuse what cannot be paired."
+    for table in (found, truth): check_emitters(table)
+    if not isinstance(radius_nm, Real) or not 0 < radius_nm < np.inf:
+        raise ValueError(f"radius_nm must be a number greater than 0 and finite, got {radius_nm!r}")
+
 def match(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
     truth:pd.DataFrame, # True emitters: frame, x_nm, y_nm
@@ -83,7 +94,11 @@ def match(
     optimal:bool=False, # As many pairs as possible, instead of the closest first
 ) -> np.ndarray: # One row a pair, closest first: row number in `found`, row number in `truth`; (n, 2)
     "Pair localizations with emitters of the same frame, each used once."
-    if not 0 < radius_nm < np.inf: raise ValueError(f"radius_nm must be greater than 0 and finite, got {radius_nm}")
+    _check_tables(found, truth, radius_nm)
+    return _pair(found, truth, radius_nm, optimal)
+
+def _pair(found, truth, radius_nm, optimal):
+    "Pair what was checked before."
     if not len(found) or not len(truth): return np.empty((0, 2), int)
     close = _close_pairs(found, truth, radius_nm)
     pairs = close[(_most_pairs if optimal else _closest_first)(close["i"], close["j"], close["v"])]
@@ -183,8 +198,9 @@ def outcomes(
     optimal:bool=False, # As many pairs as possible, instead of the closest first
 ) -> pd.DataFrame: # frame, is_true, is_found, x_nm, y_nm, photons, and of pairs dx_nm, dy_nm, photons_found
     "List what became of every emitter and every localization: found, missed or invented."
-    found, truth = (inside_border(check_emitters(table), field_nm, border_nm) for table in (found, truth))
-    i, j = match(found, truth, radius_nm, optimal).T
+    _check_tables(found, truth, radius_nm)
+    found, truth = _inside(found, truth, field_nm, border_nm)
+    i, j = _pair(found, truth, radius_nm, optimal).T
     columns = ["frame", "x_nm", "y_nm", "photons"]
     a, b = (table.reindex(columns=columns).reset_index(drop=True) for table in (found, truth))
     partner = a.iloc[i].set_axis(j)  # under the row number of its emitter
@@ -197,6 +213,16 @@ def outcomes(
                              f"brightest has {truth['photons'].max():g}: lower min_photons")
     invented = a.drop(index=i).rename(columns={"photons": "photons_found"}).assign(is_true=False, is_found=True)
     return pd.concat([result, invented.reindex(columns=result.columns)], ignore_index=True)
+
+# %% ../nbs/22_evaluate.ipynb #1ns1de01
+def _inside(found, truth, field_nm, border_nm):
+    "Leave out the border from both tables, and refuse one that leaves nothing of a truth."
+    inside = inside_border(truth, field_nm, border_nm)
+    if len(truth) and not len(inside):
+        raise ValueError(f"no emitter is left to score by: all {len(truth)} of the truth lie no more than "
+                         f"{border_nm:g} nm from the border of a field {field_nm[0]:g} nm high and {field_nm[1]:g} nm "
+                         "wide, or outside: make border_nm smaller, and see that field_nm is (height, width) in nm")
+    return inside_border(found, field_nm, border_nm), inside
 
 def _photon_threshold(
     truth:pd.DataFrame, # True emitters, those near the border left out

@@ -9,13 +9,12 @@ __all__ = ['ZEROCOST', 'warn_left_out', 'pixel_needed', 'read_plain', 'write_pla
 
 # %% ../nbs/06c_formats.ipynb #4150b58d
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .thunderstorm import make_table, read_headers, read_numbers, read_thunderstorm
 
 # %% ../nbs/06c_formats.ipynb #cb2dc63d
@@ -26,7 +25,7 @@ def warn_left_out(
 ):
     "Warn of the columns that will not be in the file."
     lost = [str(name) for name in table if name not in held]
-    if lost: warnings.warn(f"{format} has no place for {', '.join(lost)}: left out", stacklevel=3)
+    if lost: warn_user(f"{format} has no place for {', '.join(lost)}: left out")
 
 def pixel_needed(
     pixel_nm:float|None, # Size of a pixel in nm, if it is known
@@ -42,6 +41,7 @@ def read_plain(
     path:str|Path, # CSV file with the columns frame, x_nm, y_nm and any others
     pixel_nm:float|None=None, # Not needed: positions are in nm
     first_frame:int=0, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a CSV file whose columns have our names; a column without a name is left out."
     headers = read_headers(path)
@@ -51,7 +51,8 @@ def read_plain(
     if double or missing:
         what = f"no column {missing[0]}" if missing else f"more than one column {min(double)}"
         raise ValueError(f"{path} has {what}; its first line is: {', '.join(headers)[:200]}")
-    return make_table(path, {name: (name, numbers[i]) for i, name in enumerate(headers) if name}, first_frame)
+    columns = {name: (name, numbers[i]) for i, name in enumerate(headers) if name}
+    return make_table(path, columns, first_frame, drop_broken)
 
 def write_plain(
     table:pd.DataFrame, # Localizations
@@ -77,6 +78,7 @@ def read_challenge(
     path:str|Path, # CSV file: five columns without names, or with those of the challenge's truth
     pixel_nm:float|None=None, # Not needed: positions are in nm
     first_frame:int=1, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm, photons, z_nm
     "Read a table of the SMLM challenge: a result or its truth."
     if Path(path).is_file() and not Path(path).stat().st_size: # no header and no rows
@@ -88,7 +90,8 @@ def read_challenge(
         raise ValueError(f"{path} is no table of the challenge: needed are 5 columns (frame, x, y, z in nm, photons) "
                          f"or the names {', '.join(_TRUTH)}; its first line is: {', '.join(first)[:200]}")
     numbers = read_numbers(path, headers, skip=int(named))
-    return make_table(path, {name: (name, numbers[i]) for i, name in enumerate(headers) if name}, first_frame)
+    columns = {name: (name, numbers[i]) for i, name in enumerate(headers) if name}
+    return make_table(path, columns, first_frame, drop_broken)
 
 def write_challenge(
     table:pd.DataFrame, # Localizations
@@ -109,9 +112,10 @@ def read_zerocost(
     path:str|Path, # CSV file
     pixel_nm:float|None=None, # Size of a pixel in nm, needed if positions are in pixels
     first_frame:int=1, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of ZeroCostDL4Mic's Deep-STORM notebook."
-    return read_thunderstorm(path, pixel_nm, first_frame, renamed=ZEROCOST)
+    return read_thunderstorm(path, pixel_nm, first_frame, ZEROCOST, drop_broken)
 
 def write_zerocost(
     table:pd.DataFrame, # Localizations
@@ -175,9 +179,10 @@ def read_liteloc(
     path:str|Path, # CSV file with the columns frame, xnm, ynm and any others of LiteLoc
     pixel_nm:float|None=None, # Not needed: positions are in nm
     first_frame:int=1, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of LiteLoc."
-    return make_table(path, join_axes(named_columns(path, _LITELOC)), first_frame)
+    return make_table(path, join_axes(named_columns(path, _LITELOC)), first_frame, drop_broken)
 
 def write_liteloc(
     table:pd.DataFrame, # Localizations
@@ -206,6 +211,7 @@ def from_decode(
     meta:dict, # xy_unit, px_size
     pixel_nm:float|None, # Size of a pixel in nm; None for that of the file
     first_frame:int, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Translate the columns of a DECODE table into ours."
     unit, sizes = meta.get("xy_unit"), np.ravel([] if meta.get("px_size") is None else meta["px_size"]).astype(float)
@@ -222,7 +228,7 @@ def from_decode(
         if power and unit == "px": values = values*scale
         if theirs in ("x", "y"): values = values + scale/2
         ours[name] = theirs, values
-    return make_table(path, join_axes(ours), first_frame)
+    return make_table(path, join_axes(ours), first_frame, drop_broken)
 
 # %% ../nbs/06c_formats.ipynb #e653abe2
 def to_decode(
@@ -246,6 +252,7 @@ def read_decode_csv(
     path:str|Path, # CSV file with DECODE's three lines of comment
     pixel_nm:float|None=None, # Size of a pixel in nm; None for what the file says
     first_frame:int=0, # Number of the movie's first frame in this file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a CSV table of DECODE."
     with open(path, encoding="utf-8", errors="replace") as file: *_, third = (file.readline(100_000) for _ in range(3))
@@ -254,7 +261,7 @@ def read_decode_csv(
         raise ValueError(f"{path} has no unit in its third line, {third[:40]!r}: is it a table of DECODE?") from None
     names = {ours: theirs for ours, (theirs, _) in _DECODE.items()}
     columns = dict(named_columns(path, names, line=3).values())
-    return from_decode(path, columns, meta, pixel_nm, first_frame)
+    return from_decode(path, columns, meta, pixel_nm, first_frame, drop_broken)
 
 def write_decode_csv(
     table:pd.DataFrame, # Localizations

@@ -8,7 +8,9 @@ __all__ = ['STEPS', 'FusedNet', 'fuse', 'count_work', 'export_onnx']
 # %% ../nbs/20b_fuse.ipynb #f4b33c64
 import copy
 import math
+import operator
 from collections.abc import Callable
+from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -53,15 +55,16 @@ def _trace(model):
     model.__dict__["check_input"] = lambda x: x
     tracer = fx.Tracer(autowrap_functions=(pad_to_multiple, blur))
     try: return _unshare(fx.GraphModule(model, tracer.trace(model)))
-    except fx.proxy.TraceError as error:
-        raise ValueError(f"cannot fuse {type(model).__name__}: its forward decides by what is in the image ({error}). "
-                         "Use the network itself, or write forward without `if` on tensors") from error
+    except Exception as error:
+        raise ValueError(f"cannot fuse {type(model).__name__}: its forward asks for the image or its size ({error}). "
+                         "Use the network itself, or write forward without `if`, `range` or `float` on them") from error
 
 def _unshare(net):
-    "Give every use of a layer a layer of its own, since they are rewritten one by one."
+    "Give every use of a layer a layer of its own, since they are rewritten one by one, and its map without a name."
     seen = set()
     for node in list(net.graph.nodes):
         if node.op != "call_module": continue
+        if not node.args and len(node.kwargs) == 1: node.args, node.kwargs = tuple(node.kwargs.values()), {}
         if node.target in seen:
             net.add_submodule(f"{node.target}_{node.name}", copy.deepcopy(net.get_submodule(node.target)))
             node.target = f"{node.target}_{node.name}"
@@ -367,6 +370,32 @@ def _set_precision(net, dtype, upscale):
         weight = convolve.to(wanted).weight.data
         convolve.weight.data = torch.empty_like(weight, memory_format=torch.channels_last).copy_(weight)
 
+# %% ../nbs/20b_fuse.ipynb #5f0c1d2b
+def _mixes(node):
+    "Whether torch takes two precisions here."
+    if node.op == "call_method": return node.target.endswith("_")
+    return node.target is not operator.matmul and getattr(node.target, "__module__", "") == "_operator"
+
+class _OnePrecision(fx.Interpreter):
+    "Send a frame through a graph, and give the wider precision to all where two meet."
+    def run_node(self, node):
+        layer = _layer(self.module, node)
+        weights = [] if layer is None else [*layer.parameters(), *layer.buffers()]
+        maps = {x: self.env[x] for x in node.all_input_nodes if torch.is_tensor(self.env[x]) and self.env[x].ndim}
+        kinds = {x.dtype for x in (*maps.values(), *weights) if x.is_floating_point()}
+        if len(kinds) > 1 and not _mixes(node): self._widen(node, maps, reduce(torch.promote_types, kinds))
+        try: return super().run_node(node)
+        except RuntimeError:  # torch has it for all digits only
+            self._widen(node, maps, torch.float32)
+            return super().run_node(node)
+
+    def _widen(self, node, maps, dtype):
+        for x, values in maps.items():
+            if not values.is_floating_point() or values.dtype.itemsize >= dtype.itemsize: continue
+            with self.module.graph.inserting_before(node): wide = self.module.graph.call_method("to", (x, dtype))
+            node.replace_input_with(x, wide)
+            self.env[wide] = values.to(dtype)
+
 # %% ../nbs/20b_fuse.ipynb #f6a5d851
 _LIFT = 1024
 
@@ -448,6 +477,7 @@ def fuse(
         if dtype == torch.float16: _lift_answer(net)
         _note_shapes(net)
         _set_precision(net, dtype, model.upscale)
+        _OnePrecision(net).run(torch.zeros(1, 1, _SIDE, _SIDE, dtype=weight.dtype))
         _note_shapes(net)
         if compiled: _for_compiler(net)
         else:

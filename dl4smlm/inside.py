@@ -9,6 +9,7 @@ __all__ = ['list_layers', 'feature_maps', 'draw_layer', 'explore_layers', 'best_
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
+from skimage.util import montage
 from torch import Tensor
 
 from .explore import Explorer, labelled_slider, make_panels
@@ -67,18 +68,12 @@ def draw_layer(
     axes[0].imshow(counts, cmap="gray")
     axes[0].set_title(f"frame {frame}", size=10)
     top = max(float(np.percentile(np.abs(maps[chosen]), 99.5)), 1e-9)
-    axes[1].imshow(_mosaic(maps[chosen]), cmap="RdBu_r", vmin=-top, vmax=top)
+    tiles = montage(maps[chosen], np.nan, grid_shape=(-(-len(chosen)//4), 4), padding_width=1)  # lines without a value
+    axes[1].imshow(tiles[1:, 1:], cmap="RdBu_r", vmin=-top, vmax=top)
     axes[1].set_title(f"{layer}, channels {', '.join(map(str, chosen[:6]))} ...", size=10)
     _, height, width = maps.shape
     return axes, (f"{len(maps)} channels of {height} x {width} pixels, {(spread == 0).sum()} of them dead; "
                   f"values from {maps.min():.3g} to {maps.max():.3g}")
-
-def _mosaic(maps, columns=4):
-    "Maps side by side, with lines between them that have no value."
-    rows = -(-len(maps)//columns)
-    padded = np.pad(maps, ((0, rows*columns - len(maps)), (0, 1), (0, 1)), constant_values=np.nan)
-    _, height, width = padded.shape
-    return padded.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows*height, columns*width)
 
 # %% ../nbs/25f_inside.ipynb #464382c9
 def explore_layers(

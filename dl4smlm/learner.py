@@ -176,12 +176,18 @@ class Learner:
 
 # %% ../nbs/11_learner.ipynb #a9489651
 def _set_up(learner, device):
-    learner.engine, learner.device = _find_place(device)
+    "Give a learner all that it will ever have besides its settings."
+    learner.engine, learner.device = _find_place(device) # made anew by each fit: the engine
     learner.model.to(learner.device)
     if isinstance(learner.loss, nn.Module): learner.loss.to(learner.device)
-    learner.history = pd.DataFrame(columns=["train", "valid"], dtype=float).rename_axis("epoch")
-    learner.best_epoch, learner.best_weights, learner.judged = None, None, learner.model
-    learner.at_once, learner.stopping = None, False
+    learner.history = pd.DataFrame(columns=["train", "valid"], dtype=float).rename_axis("epoch") # of all fits
+    learner.best_epoch, learner.best_weights = None, None # of the lowest validation loss in the history
+    learner.judged = learner.model # what is validated: during a fit, the running average if there is one
+    learner.optimizer, learner.schedule = None, None # of the fit, prepared by the engine, and its schedule
+    learner.first, learner.steps = 0, 0 # epochs in the history when the fit began, and steps since
+    learner.at_once = None # most patches to compute together, once memory ran out
+    learner.stopping = False # whether to end after this epoch
+    learner.written = None # which best epoch the folder of the fit has
     _remember_input(learner.model, learner.train)
 
 def _find_place(device):
@@ -315,7 +321,6 @@ def _prepare(learner, epochs):
     learner.schedule = learner.make_schedule(optimizer, epochs*-(-len(share)//learner.accumulate))
     learner.optimizer = engine.prepare_optimizer(optimizer, device_placement=False)
     learner.steps, learner.stopping, learner.first, learner.written = 0, False, len(learner.history), None
-    learner.first_weights = None if learner.best_weights is not None else _copy_weights(model)
     return engine.prepare_model(model, device_placement=False), share
 
 # %% ../nbs/11_learner.ipynb #55de9b37
@@ -392,6 +397,7 @@ def _agree(learner):
 def _fit(learner, epochs, progress, folder):
     if epochs < 1: raise ValueError(f"epochs must be at least 1, got {epochs}")
     model, share = _prepare(learner, epochs)
+    begun_with = None if learner.best_weights is not None else _copy_weights(learner.model)
     settings = _settings(learner, epochs, len(share))
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
@@ -407,12 +413,11 @@ def _fit(learner, epochs, progress, folder):
     except KeyboardInterrupt:
         if learner.best_weights is None: raise
     except Exception:
-        if learner.best_weights is None: learner.model.load_state_dict(learner.first_weights)
+        if learner.best_weights is None: learner.model.load_state_dict(begun_with)
         raise
     finally:
         bar.close()
         if learner.best_weights is not None: learner.model.load_state_dict(learner.best_weights)
-        learner.first_weights = None
         learner.judged = learner.model.to(memory_format=torch.contiguous_format).eval()
         _call(learner, "after_fit")
     return learner.history

@@ -153,10 +153,10 @@ class LiveSimulation(BlockStream):
         photons=(500., 5000.), # Photons of an emitter
         background=(2., 30.), # Background photons per pixel of a frame
         unevenness=0., # Smooth hills in the background of a frame: their standard deviation as a share
-        sigma_nm=(95., 125.), # Width of the spots of a frame in nm; None for the PSF's own
+        sigma_nm="auto", # Width of the spots of a frame in nm; None for the PSF's own; "auto": (95, 125) if psf is None
         sigma_spread=0.03, # How the widths within a frame scatter, as a share of its width
         z_nm=None, # Height of an emitter in nm, for a PSF with depth; None for 0
-        psf=GaussianPSF(), # The point spread function; or several, of which each block draws one
+        psf=None, # The point spread function; or several, of which each block draws one; None for a `GaussianPSF`
         structure=Uniform(), # Where emitters are: has `sample`, or makes it from field_nm and seed; or several
         margin_px:int=5, # How far beyond the frame there are emitters, in camera pixels
         normalise:Normalise|None=None, # How counts become network input; None to take it from each camera
@@ -164,6 +164,7 @@ class LiveSimulation(BlockStream):
         **order, # batch_size, batches, seed, fresh and block of `BlockStream`
     ):
         super().__init__(**order)
+        sigma_nm, psf = _widths(sigma_nm, psf), GaussianPSF() if psf is None else psf
         self.cameras, self.psfs, self.structures = (_several(choice) for choice in (camera, psf, structure))
         self.upscale, self.size_px, self.margin_px = upscale, size_px, margin_px
         ranges = {"density": density, "photons": photons, "background": background, "unevenness": unevenness,
@@ -179,6 +180,11 @@ class LiveSimulation(BlockStream):
 
 # %% ../nbs/08b_live.ipynb #5ba24776
 def _several(choice): return tuple(choice) if isinstance(choice, list | tuple) else (choice,)
+
+def _widths(sigma_nm, psf):
+    "What was given of the width of the spots; of `auto`, a range, or the PSF's own where there is one."
+    if not isinstance(sigma_nm, str) or sigma_nm != "auto": return sigma_nm
+    return (95., 125.) if psf is None else None
 
 def _check_live(
     live:LiveSimulation, # A stream, just made

@@ -30,8 +30,35 @@ def _chains(found, radius_nm, gap_frames):
     return connected_components(links, directed=False)[1]
 
 # %% ../nbs/22e_merge.ipynb #0fe6a404
+_OWN_ERRORS = {f"{axis}_nm": f"uncertainty_{axis}_nm" for axis in "xyz"}
+_SHRINK = ("uncertainty_nm", *_OWN_ERRORS.values(), *(f"bound_{axis}_nm" for axis in "xyz"))  # as a mean does
+_GROW = ("uncertainty_of_photons", "bound_of_photons")  # as errors of a sum do
+
+def _check_errors(found):
+    "Refuse errors by which nothing can be weighed."
+    for name in ("uncertainty_nm", *_OWN_ERRORS.values()):
+        if name not in found: continue
+        if not pd.api.types.is_numeric_dtype(found[name]) or not found[name].between(0, np.inf, "neither").all():
+            raise ValueError(f"{name} must be a number greater than 0 in every row: remove the rows, or the column")
+
+def _weigh(numbers, chains):
+    "Places of the chains, each axis weighted by its own errors; and what errors are left."
+    errors = [name for name in _SHRINK if name in numbers]
+    weights = (1/numbers[errors]**2).assign(_none=1.)
+    sums = weights.groupby(chains, sort=False).sum(min_count=1)
+    merged = sums[errors]**-0.5
+    for name, own in _OWN_ERRORS.items():
+        if name not in numbers: continue
+        by = next(column for column in (own, "uncertainty_nm", "_none") if column in weights)
+        merged[name] = (numbers[name]*weights[by]).groupby(chains, sort=False).sum()/sums[by]
+    both = ["uncertainty_x_nm", "uncertainty_y_nm"]
+    if {"uncertainty_nm", *both} <= set(errors) and np.allclose(numbers[both].mean(1), numbers["uncertainty_nm"]):
+        merged["uncertainty_nm"] = merged[both].mean(1)
+    return merged
+
+# %% ../nbs/22e_merge.ipynb #2866787c
 def merge_localizations(
-    found:pd.DataFrame, # Localizations: frame, x_nm, y_nm; uncertainty_nm to weigh them by, if there is one
+    found:pd.DataFrame, # Localizations: frame, x_nm, y_nm; uncertainty_nm, or one for each axis, to weigh them by
     radius_nm:float=60., # A molecule is found again closer than this, nm: about five times its error along an axis
     gap_frames:int=0, # For so many frames it may go unseen
 ) -> pd.DataFrame: # One row a molecule, in the order of first frames, with a column detections
@@ -40,16 +67,14 @@ def merge_localizations(
     if not 0 < radius_nm < np.inf: raise ValueError(f"radius_nm must be greater than 0 and finite, got {radius_nm}")
     if not (gap_frames >= 0 and gap_frames == int(gap_frames)):
         raise ValueError(f"gap_frames must be a whole number, 0 or more, got {gap_frames}")
+    _check_errors(found)
     found = found.sort_values("frame", kind="stable", ignore_index=True)
-    if "uncertainty_nm" in found and not (found["uncertainty_nm"] > 0).all():
-        raise ValueError("uncertainty_nm must be greater than 0 in every row: remove the rows, or the column")
-    weight = 1/found["uncertainty_nm"]**2 if "uncertainty_nm" in found else pd.Series(1., found.index)
-    numbers = found.select_dtypes("number")
-    places = [name for name in ("x_nm", "y_nm", "z_nm") if name in numbers]
-    chains = numbers.assign(**{name: numbers[name]*weight for name in places}, _weight=weight, detections=1).groupby(
-        _chains(found, radius_nm, int(gap_frames)), sort=False)
-    added = [name for name in ("photons", "brightness", "_weight", "detections", *places) if name in chains.obj]
-    merged = chains.mean().assign(frame=chains["frame"].first(), **{name: chains[name].sum() for name in added})
-    merged[places] = merged[places].div(merged["_weight"], axis=0)
-    if "uncertainty_nm" in merged: merged["uncertainty_nm"] = merged["_weight"]**-0.5
-    return merged.drop(columns="_weight").reset_index(drop=True)
+    numbers = found.select_dtypes("number").assign(detections=1)
+    chains = _chains(found, radius_nm, int(gap_frames))
+    groups = numbers.groupby(chains, sort=False)
+    merged = groups.mean().assign(frame=groups["frame"].first(), **_weigh(numbers, chains))
+    for name in ("photons", "brightness", "detections"):
+        if name in numbers: merged[name] = groups[name].sum()
+    for name in _GROW:
+        if name in numbers: merged[name] = (numbers[name]**2).groupby(chains, sort=False).sum()**0.5
+    return merged.reset_index(drop=True)

@@ -10,7 +10,8 @@ from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
-from skimage.metrics import structural_similarity
+from scipy.stats import pearsonr
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from .core import to_array
 
@@ -61,8 +62,7 @@ def psnr(
     image, truth = _pair(image, truth)
     if data_range is None: data_range = truth.max()
     if not data_range > 0: raise ValueError("the true image is empty, so it gives no data range: pass data_range")
-    error = np.square(image - truth).mean()
-    return float(10*np.log10(data_range**2/error)) if error else np.inf
+    with np.errstate(divide="ignore"): return float(peak_signal_noise_ratio(truth, image, data_range=data_range))
 
 def pearson(
     image, # Image to judge, any shape
@@ -71,9 +71,7 @@ def pearson(
     "Pearson's correlation of two images, pixel by pixel."
     image, truth = _pair(image, truth)
     if not (np.ptp(image) and np.ptp(truth)): return 0.
-    image, truth = image - image.mean(), truth - truth.mean()
-    power = np.sqrt(np.square(image).sum()*np.square(truth).sum())
-    return float((image*truth).sum()/power) if power else 0.
+    return float(pearsonr(image.ravel(), truth.ravel()).statistic)
 
 # %% ../nbs/10_metrics.ipynb #50b9d86b
 def enlarge(

@@ -101,10 +101,11 @@ def show_localizations(
     colour:str|None=None, # Column that becomes colour, such as "frame"; None for brightness alone
     ax=None, # Axes to draw on; None for a new figure
     size:float=4., # Width of a new figure in inches
+    least_sigma_nm:float=0., # Draw no molecule narrower than this, nm
 ): # The axes, in pixels of the picture
     "Show a list of molecules as a picture."
-    if colour: image = render_colour(table, colour, field_nm, pixel_nm, sigma_nm)
-    else: image = render(table, field_nm, pixel_nm, sigma_nm)
+    draw = partial(render_colour, column=colour) if colour else render
+    image = draw(table, field_nm=field_nm, pixel_nm=pixel_nm, sigma_nm=sigma_nm, least_sigma_nm=least_sigma_nm)
     if ax is None: _, ax = plt.subplots(figsize=(size, size*image.shape[0]/image.shape[1]), layout="constrained")
     ax.imshow(image, cmap="inferno", vmin=0, vmax=None if colour else white_level(image))
     ax.set(xticks=[], yticks=[])

@@ -79,7 +79,16 @@ def answer_blocks(
                      bias=convolve.bias is not None).to(weight)
     jump.weight.data = torch.stack(fields, 1).flatten(0, 1)
     if jump.bias is not None: jump.bias.data = convolve.bias.detach().repeat_interleave(side**2)
-    return nn.Sequential(jump, nn.PixelShuffle(side))
+    return _Blocks(jump, nn.PixelShuffle(side))
+
+class _Blocks(nn.Sequential):
+    "A convolution that jumps and the laying out of its answer, for images of whole blocks."
+    def forward(self, x):
+        (height, width), side = x.shape[2:], self[0].stride[0]
+        if height % side or width % side:
+            raise ValueError(f"an image of {height} x {width} pixels is not made of whole blocks of {side} x {side}: "
+                             "pad it, or choose a side that divides both")
+        return super().forward(x)
 
 # %% ../nbs/20a_rewrite.ipynb #9d30164c
 class Stretch(nn.Module):

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from .containers import open_h5, read_decode_h5, read_picasso, read_smlm, write_decode_h5, write_picasso, write_smlm
-from .core import check_emitters, new_file
+from .core import as_path, check_emitters, new_file
 from .formats import (ZEROCOST, is_number, read_challenge, read_decode_csv, read_liteloc, read_plain, read_zerocost,
                              write_challenge, write_decode_csv, write_liteloc, write_plain, write_zerocost)
 from .thunderstorm import read_headers, read_thunderstorm, write_thunderstorm
@@ -24,7 +24,7 @@ from .tiff import check_pixel_size_nm
 @dataclass(frozen=True)
 class Format:
     "How tables of one program are read and written."
-    read:Callable # Function of path, pixel_nm and first_frame
+    read:Callable # Function of path, pixel_nm, first_frame and drop_broken
     write:Callable # Function of table, path, pixel_nm and shape
     endings:tuple = (".csv",) # What the names of its files end in, the usual one first
     first_frame:int = 1 # Number of a movie's first frame
@@ -33,7 +33,8 @@ class Format:
 def _is_h5(path):
     with open(path, "rb") as file: return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
-def _read_decode(path, *rest): return (read_decode_h5 if _is_h5(path) else read_decode_csv)(path, *rest)
+def _read_decode(path, *rest, **options):
+    return (read_decode_h5 if _is_h5(path) else read_decode_csv)(path, *rest, **options)
 
 def _write_decode(table, path, **options):
     (write_decode_csv if Path(path).suffix.lower() == ".csv" else write_decode_h5)(table, path, **options)
@@ -81,12 +82,14 @@ def read_localizations(
     pixel_nm:float|None=None, # Size of a camera pixel in nm; None for what the file says, if it is in pixels
     format:str|None=None, # Name of the format; None to find out
     first_frame:int|None=None, # Number of the movie's first frame in this file; None for what is usual in the format
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of localizations; columns that we do not know are kept if all their values are numbers."
+    path = as_path(path, "read_localizations(path, pixel_nm)")
     check_pixel_size_nm(pixel_nm)
     found = table_format(path) if format is None else format
     known = _format(found)
-    return known.read(path, pixel_nm, known.first_frame if first_frame is None else first_frame)
+    return known.read(path, pixel_nm, known.first_frame if first_frame is None else first_frame, drop_broken=drop_broken)
 
 def _format(name):
     if name not in FORMATS: raise ValueError(f"there is no format {name!r}: choose one of {', '.join(FORMATS)}")
@@ -102,7 +105,7 @@ def save_localizations(
     shape:tuple|None=None, # Frames, height and width of the movie, for Picasso; None for as many as the table needs
 ):
     "Write a table of localizations, in the format of another program if asked."
-    path = Path(path)
+    path = as_path(path, "save_localizations(table, path)")
     ending = path.suffix.lower()
     usual = {known.endings[0]: name for name, known in reversed(FORMATS.items())}
     if format is None and ending not in usual:

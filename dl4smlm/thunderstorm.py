@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import NEEDED_COLUMNS, check_emitters
+from .core import NEEDED_COLUMNS, check_emitters, warn_user
 from .strangers import LENGTHS_NM, check_file
 
 # %% ../nbs/06b_thunderstorm.ipynb #84e7ae75
@@ -27,9 +27,13 @@ NAMES = {
 _OURS = {name: (ours, unit) for ours, (name, unit) in NAMES.items()} | {"uncertainty": ("uncertainty_nm", "nm")}
 
 # %% ../nbs/06b_thunderstorm.ipynb #f63b6d05
+def _parts(header):
+    "Name and unit of a header."
+    return re.fullmatch(r"(.*?)\s*(?:\[(.*)\])?", header, re.DOTALL).groups(default="")
+
 def _our_name(header, pixel_nm):
     "Return our name for a header of the file, and what its numbers must be multiplied by."
-    name, unit = re.fullmatch(r"(.*?)\s*(?:\[(.*)\])?", header, re.DOTALL).groups(default="")
+    name, unit = _parts(header)
     if header in NAMES and header != "frame":
         raise ValueError(f"{header} is a name of ours, not of ThunderSTORM: read the file with read_localizations")
     ours, expected = _OURS.get(name, (None, unit))
@@ -42,6 +46,16 @@ def _our_name(header, pixel_nm):
         return ours, factors[unit]
     if ours == "frame": return ours, 1.
     return (f"{name}_nm" if unit == "nm" else header), 1.
+
+# %% ../nbs/06b_thunderstorm.ipynb #b6111eba
+def _in_small_letters(headers):
+    "Write names of the format in small letters, where there is no other column of that name."
+    names = [_parts(header)[0] for header in headers]
+    small = [name.lower() for name in names]
+    units = {"": ("",), "nm": (*LENGTHS_NM, "px"), "photon": ("photon", "photons")}
+    return [name.lower() + header[len(name):] if name not in _OURS and small.count(name.lower()) == 1
+            and (name.lower() in ("x", "y", "id") or _parts(header)[1] in units[_OURS.get(name.lower(), ("", ""))[1]])
+            and name.lower() in (*_OURS, "id") else header for name, header in zip(names, headers)]
 
 # %% ../nbs/06b_thunderstorm.ipynb #290817cc
 def _their_name(column):
@@ -111,20 +125,39 @@ def _from_zero(path, frame, first):
     return frame.astype(np.int64) - first
 
 # %% ../nbs/06b_thunderstorm.ipynb #554b9db6
+def _drop_broken(path, values, theirs):
+    "Leave out rows without a finite number in a column we know, and known columns without any, and say so."
+    broken = {name: ~np.isfinite(column) for name, column in values.items() if name in NAMES}
+    empty = [name for name in broken if len(broken[name]) and broken[name].all() and name not in NEEDED_COLUMNS]
+    if empty: warn_user(f"{path} has no finite number in column {', '.join(theirs[name] for name in empty)}: left out")
+    broken = {name: wrong for name, wrong in broken.items() if wrong.any() and name not in empty}
+    values = {name: column for name, column in values.items() if name not in empty}
+    if not broken: return values
+    rows, where = np.any(list(broken.values()), axis=0), ", ".join(theirs[name] for name in broken)
+    if rows.all(): raise ValueError(f"{path}: no row has a finite number in {where}: there is nothing to read")
+    first = np.flatnonzero(rows)[:10] + 1
+    which = ", ".join(map(str, first)) + (f" and {rows.sum() - len(first)} more" if rows.sum() > len(first) else "")
+    warn_user(f"{path}: {rows.sum()} of {len(rows)} rows are left out, without a finite number in {where}: row {which}")
+    return {name: column[~rows] for name, column in values.items()}
+
+# %% ../nbs/06b_thunderstorm.ipynb #e0cd4cb6
 def make_table(
     path:str|Path, # File they come from, to be named in errors
     columns:dict, # Columns in our units: {our name: (name in the file, values)}
     first_frame:int, # Number of the movie's first frame in the file
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm, photons if known, and the others
     "Make a table of ours from the columns of a file; one unknown to us is left out if it has a gap."
+    values = {name: np.asarray(column, dtype=float) for name, (_, column) in columns.items()}
+    if drop_broken: values = _drop_broken(path, values, {name: theirs for name, (theirs, _) in columns.items()})
     kept = {}
-    for name, (theirs, values) in columns.items():
-        values = np.asarray(values, dtype=float)
-        wrong = ~np.isfinite(values)
+    for name, column in values.items():
+        wrong = ~np.isfinite(column)
         if wrong.any() and name in NAMES:
-            raise ValueError(f"{path}: {wrong.sum()} of {len(values)} rows have no finite number in column {theirs}"
-                             f", the first is row {wrong.argmax() + 1}: repair or remove these rows")
-        if not wrong.any(): kept[name] = values
+            raise ValueError(f"{path}: {wrong.sum()} of {len(column)} rows have no finite number in column "
+                             f"{columns[name][0]}, the first is row {wrong.argmax() + 1}: repair or remove these rows, "
+                             "or leave them out with drop_broken=True")
+        if not wrong.any(): kept[name] = column
     missing = [name for name in NEEDED_COLUMNS if name not in kept]
     if missing: raise ValueError(f"{path} has no column for {', '.join(missing)}: it is not a table of localizations")
     kept["frame"] = _from_zero(path, kept["frame"], first_frame)
@@ -137,13 +170,14 @@ def read_thunderstorm(
     pixel_nm:float|None=None, # Size of a pixel in nm, needed if positions are in pixels
     first_frame:int=1, # Number of the movie's first frame in this file
     renamed:dict|None=None, # Headers that stand for others: {header in the file: header of ThunderSTORM}
+    drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a ThunderSTORM CSV file; unknown columns are left out unless all their values are numbers."
     path = Path(path)
-    headers = [(renamed or {}).get(header, header) for header in read_headers(path)]
+    headers = _in_small_letters([(renamed or {}).get(header, header) for header in read_headers(path)])
     known, numbers = _columns(path, headers, pixel_nm), read_numbers(path, headers)
     columns = {name: (headers[i], numbers[i].to_numpy()*factor) for i, (name, factor) in known.items()}
-    return make_table(path, columns, first_frame)
+    return make_table(path, columns, first_frame, drop_broken)
 
 # %% ../nbs/06b_thunderstorm.ipynb #621780e2
 def _write_rows(

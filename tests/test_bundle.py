@@ -23,15 +23,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_models import NARROW
 
-import dl4smlm.bundle as bundle
-from dl4smlm.bundle import CARD, README, WEIGHTS, from_pretrained, load_card, pack_bundle, save_pretrained, write_readme
+import dl4smlm.shelf as shelf
+from dl4smlm.bundle import from_pretrained, load_card, save_pretrained
 from dl4smlm.calibrate import fit_calibration, grid_bias
+from dl4smlm.card import CARD, README, WEIGHTS, describe_card, learned_spots_px, spot_warning, write_readme
 from dl4smlm.core import make_emitters
 from dl4smlm.data import Normalise
 from dl4smlm.fuse import fuse
 from dl4smlm.localize import add_uncertainty
 from dl4smlm.models.contract import random_statistics
 from dl4smlm.models.zoo import create_model, list_models
+from dl4smlm.shelf import pack_bundle, shipped_models
 
 from project import ROOT
 from project import settings as project_settings
@@ -187,15 +189,28 @@ def test_networks_that_the_weights_do_not_fit(network, words, copy): refused(cop
 def test_wrong_entries_are_named(entry, value, copy): refused(copy({entry: value}), entry)
 
 
+@often
+@given(ranges=anything | st.fixed_dictionaries({"sigma_nm": anything | st.lists(numbers, max_size=3)}),
+       psfs=anything | st.lists(st.fixed_dictionaries({"sigma_nm": numbers})), pixel_nm=anything | numbers)
+def test_any_notes_tell_of_spots_or_of_none(ranges, psfs, pixel_nm):
+    "What was learned is two widths in order, or unknown; a warning is one line that a terminal can show."
+    data = {"ranges": ranges, "psfs": psfs, "pixel_nm": pixel_nm}
+    for notes in ({"training_data": data}, {"training_data": ranges}):
+        learned = learned_spots_px({"notes": notes})
+        assert learned is None or 0 < learned[0] <= learned[1] < math.inf
+        warning = spot_warning({"notes": notes, "pixel_nm": 100.}, 65, 130)
+        assert warning is None or warning.isprintable()
+
+
 def test_terminal_commands_in_a_card_are_not_obeyed(copy):
-    shown = bundle.describe_card(load_card(copy({"notes": {"\x1b[2Jname": "\x1b]0;title\x07\u202ereversed"}})))
+    shown = describe_card(load_card(copy({"notes": {"\x1b[2Jname": "\x1b]0;title\x07\u202ereversed"}})))
     assert all(letter.isprintable() for lines in shown.values() for line in lines for text in line for letter in text)
 
 
 def test_deep_and_wide_notes_can_be_shown(copy):
     deep = "[" * 400 + "]" * 400
     folder = copy({"notes": {"deep": json.loads(deep), "wide": {str(k): [k] for k in range(1000)}}})
-    shown = bundle.describe_card(load_card(folder))
+    shown = describe_card(load_card(folder))
     assert all(len(text) <= 200 for lines in shown.values() for line in lines for text in line)
 
 
@@ -315,17 +330,17 @@ def test_any_address_is_refused_or_asked_of_the_hub(where, monkeypatch):
     def ask(repo_id, **_):
         asked.append(repo_id)
         raise OSError("no connection")
-    monkeypatch.setattr(bundle, "snapshot_download", ask)
+    monkeypatch.setattr(shelf, "snapshot_download", ask)
     refused(where)
     assert len(asked) <= 1 and all(name.count("/") == 1 and ".." not in name for name in asked)
 
 
 def test_shipped_names_are_found_whatever_the_folder(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle, "files", lambda package: tmp_path)
-    assert bundle.shipped_models() == {}
+    monkeypatch.setattr(shelf, "files", lambda package: tmp_path)
+    assert shipped_models() == {}
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "fidstorm").symlink_to(whole, target_is_directory=True)
-    assert list(bundle.shipped_models()) == ["fidstorm"]
+    assert list(shipped_models()) == ["fidstorm"]
     assert from_pretrained("FID-STORM").config["name"] == "fidstorm"
     refused("../weights/fidstorm", "give a folder")
 
@@ -372,7 +387,7 @@ def away(whole, tmp_path, monkeypatch):
     fingerprint = pack_bundle(whole, served / "deepstorm.zip")
     index = {"deepstorm": {"sha256": fingerprint, "bytes": (served / "deepstorm.zip").stat().st_size}}
     (package / "weights" / "index.json").write_text(json.dumps(index))
-    monkeypatch.setattr(bundle, "files", lambda _: package)
+    monkeypatch.setattr(shelf, "files", lambda _: package)
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"): monkeypatch.setenv(name, str(tmp_path / "cache"))
     monkeypatch.delenv("DL4SMLM_WEIGHTS", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -380,7 +395,7 @@ def away(whole, tmp_path, monkeypatch):
     handler = partial(type("Handler", (Quiet,), {"asked": asked}), directory=served)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
-        monkeypatch.setattr(bundle, "_ADDRESS", f"http://127.0.0.1:{server.server_port}")
+        monkeypatch.setattr(shelf, "_ADDRESS", f"http://127.0.0.1:{server.server_port}")
         yield SimpleNamespace(asked=asked, served=served, cache=tmp_path / "cache", site=package.parent,
                               package=package, stop=server.shutdown)
         server.shutdown()
@@ -390,7 +405,7 @@ def left_behind(away): return [path for path in away.cache.rglob("*") if path.is
 
 
 def test_a_name_is_fetched_once_and_then_needs_no_connection(away):
-    assert bundle.shipped_models() == {"deepstorm": None}
+    assert shipped_models() == {"deepstorm": None}
     model = from_pretrained("deepstorm")
     assert {weights.dtype for weights in model.parameters()} == {torch.float32}
     assert away.asked == ["/deepstorm.zip"]
@@ -400,7 +415,7 @@ def test_a_name_is_fetched_once_and_then_needs_no_connection(away):
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
     assert load_card("deepstorm")["notes"]["rounded"]
     assert away.asked == ["/deepstorm.zip"]
-    assert bundle.shipped_models()["deepstorm"].parent == away.cache / "dl4smlm"
+    assert shipped_models()["deepstorm"].parent == away.cache / "dl4smlm"
 
 
 def broken(away, change):
@@ -423,7 +438,7 @@ def test_a_wrong_fingerprint_is_refused_and_leaves_nothing(away, change):
 def test_an_endless_answer_is_cut_off(away):
     size = (away.served / "deepstorm.zip").stat().st_size
     (away.served / "long.zip").write_bytes(bytes(10 * size))
-    assert len(bundle._download(f"{bundle._ADDRESS}/long.zip", size)) == size + 1
+    assert len(shelf._download(f"{shelf._ADDRESS}/long.zip", size)) == size + 1
 
 
 def test_without_a_connection_the_error_says_what_to_do(away):
@@ -458,7 +473,7 @@ def hostile(kind, whole):
     parts = {name: (whole / name).read_bytes() for name in (CARD, README, WEIGHTS)}
     parts |= {"escape": {"../escaped.png": b""}, "absolute": {"/tmp/escaped.csv": b""}, "pickle": {"model.pt": b""},
               "folder": {"inner/picture.png": b""}, "windows": {"..\\escaped.png": b""}, "newline": {"a.png\n": b""},
-              "swollen": {"picture.png": bytes(bundle._MOST)}}.get(kind, {})
+              "swollen": {"picture.png": bytes(shelf._MOST)}}.get(kind, {})
     if kind == "no card": del parts[CARD]
     with zipfile.ZipFile(data := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in parts.items(): archive.writestr(name, content)
@@ -506,7 +521,7 @@ def test_the_index_is_that_of_the_archives():
     assert index == {name: {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
                      for name, data in sorted(archives.items())}, "run benchmarks/pack_weights.py"
     assert sum(map(len, archives.values())) <= 12_000_000
-    assert bundle._ADDRESS == f"{project_settings()['git_url']}/raw/{project_settings()['branch']}/weights"
+    assert shelf._ADDRESS == f"{project_settings()['git_url']}/raw/{project_settings()['branch']}/weights"
 
 
 def test_the_readme_says_which_spots_the_trained_networks_know():
@@ -514,7 +529,6 @@ def test_the_readme_says_which_spots_the_trained_networks_know():
     for path in (ROOT / "weights").glob("*.zip"):
         with zipfile.ZipFile(path) as archive:
             cards += [archive.read(name) for name in archive.namelist() if name.endswith(CARD)]
-    data = [json.loads(card)["notes"]["training_data"] for card in cards]
-    (low, high), = {tuple(nm/one["pixel_nm"] for nm in one["ranges"]["sigma_nm"]) for one in data}
-    assert len(data) == 6
+    (low, high), = {learned_spots_px(json.loads(card)) for card in cards}
+    assert len(cards) == 6
     assert f"{low:g} to {high:g} pixels wide" in (ROOT / "README.md").read_text(encoding="utf-8")

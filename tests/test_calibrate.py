@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dl4smlm as smlm
-from dl4smlm.cli import main
+from dl4smlm.cli.commands import main
 from dl4smlm.data import Normalise
 
 

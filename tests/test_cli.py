@@ -21,7 +21,7 @@ from project import ROOT
 
 def typed(arguments):
     "What the shell runs when someone types `dl4smlm ARGUMENTS`."
-    return [sys.executable, "-c", "from dl4smlm.cli import main; main()", *map(str, arguments)]
+    return [sys.executable, "-c", "from dl4smlm.cli.commands import main; main()", *map(str, arguments)]
 
 
 def dl4smlm(*arguments, cwd=ROOT, **variables):
@@ -82,6 +82,38 @@ def test_same_seed_same_model(film, model, tmp_path):
     accepted(*train(film), "--out", tmp_path / "again")
     hashes = {json.loads((folder / "card.json").read_text())["sha256"] for folder in (model, tmp_path / "again")}
     assert len(hashes) == 1
+
+
+def with_another_channel(movie, path):
+    "Write a movie beside a dark channel, which comes first."
+    with open_movie(movie) as opened: counts, per_um = opened[:], 1e3 / opened.pixel_nm
+    two = np.stack([np.zeros_like(counts), counts], axis=1)
+    tifffile.imwrite(path, two, imagej=True, resolution=(per_um, per_um), metadata={"axes": "TCYX", "unit": "um"})
+    return path
+
+
+def test_a_channel_of_a_movie_teaches_what_the_movie_alone_does(film, model, tmp_path):
+    two, asked = with_another_channel(film / "movie.tif", tmp_path / "two.tif"), train(film)
+    asked[2] = two
+    assert "choose --channel 0 to 1" in refused(*asked, "--out", tmp_path / "out")
+    assert "--channel 2" in refused(*asked, "--out", tmp_path / "out", "--channel", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["two.tif"]
+    accepted(*asked, "--out", tmp_path / "out", "--channel", 1)
+    hashes = {json.loads((folder / "card.json").read_text())["sha256"] for folder in (model, tmp_path / "out")}
+    assert len(hashes) == 1
+
+
+def test_networks_are_judged_by_a_channel_of_a_movie(film, model, tmp_path):
+    two = with_another_channel(film / "movie.tif", tmp_path / "two.tif")
+    asked = ["compare", "--networks", "", "--bundle", model, "--truth", film / "truth.csv", "--no-atlas",
+             "--upscale", 4, "--device", "cpu"]
+    accepted(*asked, "--movie", film / "movie.tif", "--out", tmp_path / "alone")
+    accepted(*asked, "--movie", two, "--channel", 1, "--out", tmp_path / "channel")
+    alone, channel = (pd.read_csv(tmp_path / name / "table.csv") for name in ("alone", "channel"))
+    pd.testing.assert_frame_equal(*(table.drop(columns=["ms_per_frame", "megabytes"]) for table in (alone, channel)))
+    assert "choose --channel 0 to 1" in refused(*asked, "--movie", two, "--out", tmp_path / "none")
+    nothing = ["compare", "--networks", "", "--bundle", model, "--channel", 1, "--out", tmp_path / "none"]
+    assert "leave out --channel" in refused(*nothing)
 
 
 def test_truth_against_itself_is_perfect(film):
@@ -209,16 +241,19 @@ def test_calibration_goes_by_the_pixels_and_the_camera_of_the_movie(tmp_path):
     accepted("simulate", "--out", film, "--frames", 80, "--size-px", 32, "--pixel-nm", 103, "--density", 2.56)
     movie, (offset, gain) = open_movie(film / "movie.tif")[:], (camera.offset_counts, camera.counts_per_photon)
     save_movie(tmp_path / "bare.tif", movie)
+    two = np.stack([np.full_like(movie, 65535), movie], axis=1)
+    tifffile.imwrite(tmp_path / "two.tif", two, imagej=True, metadata={"axes": "TCYX"})
     save_movie(tmp_path / "bright.tif", (300 + 2 * (movie.astype(int) - offset)).astype(np.uint16), 103)
     ways = {"told": [film / "movie.tif", "--camera", offset, gain],
             "given": [tmp_path / "bare.tif", "--pixel-nm", 103, "--camera", offset, gain],
+            "channel": [tmp_path / "two.tif", "--channel", 1, "--pixel-nm", 103, "--camera", offset, gain],
             "bright": [tmp_path / "bright.tif", "--camera", 300, 2 * gain]}
     cards, said = {}, {}
     for name, way in ways.items():
         said[name] = accepted("calibrate", "fidstorm", "--truth", film / "truth.csv", "--out", tmp_path / name,
                               "--movie", *way)
         cards[name] = json.loads((tmp_path / name / "card.json").read_text())
-    assert cards["told"]["calibration"] == cards["given"]["calibration"]
+    assert cards["told"]["calibration"] == cards["given"]["calibration"] == cards["channel"]["calibration"]
     smallest = float(re.search(r"errors from ([\d.]+) to", said["told"])[1])
     assert smallest < 10  # with pixels of another size, no error is below 40
     assert cards["bright"]["threshold"] == pytest.approx(cards["told"]["threshold"], abs=0.002)

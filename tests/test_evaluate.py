@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.core import make_emitters
-from dl4smlm.evaluate import evaluate, inside_border, match, outcomes, score_curve
+from dl4smlm.evaluate import challenge, evaluate, match, outcomes, score_curve
 
 FIELD, RADIUS = (1200, 1600), 250
 # Whole numbers, so that equal distances are frequent and exact, and points fall on the border and on the radius.
@@ -49,7 +49,7 @@ def protocol(found, truth, border, min_photons):
 @given(molecules, molecules, st.sampled_from([0, 300, 450]), st.sampled_from([0, 600, 1100]))
 def test_protocol_in_plain_python(found, truth, border, min_photons):
     hits, invented, missed, squares = protocol(found, truth, border, min_photons)
-    if min_photons and not hits + missed and len(inside_border(table(truth), FIELD, border)):
+    if truth and not hits + missed:
         with pytest.raises(ValueError, match="no emitter is left"):
             evaluate(table(found), table(truth), RADIUS, border, FIELD, min_photons)
         return
@@ -133,3 +133,49 @@ def test_empty_tables(optimal):
         assert (scores.true_positives, scores.false_positives, scores.false_negatives) == expected
     assert evaluate(none, none, min_photons="quartile").min_photons == 0
     assert evaluate(one, none, min_photons=500).precision == 0 and evaluate(none, none, min_photons=500).jaccard == 1
+
+
+WRONG = {
+    "a pandas table is needed, got list": lambda good: good.to_numpy().tolist(),
+    "no column x_nm": lambda good: good.drop(columns="x_nm"),
+    "x_nm has 1 values that are NaN": lambda good: good.assign(x_nm=np.nan),
+    "y_nm has 1 values that are NaN or inf": lambda good: good.assign(y_nm=np.inf),
+    "count from 0, got -1": lambda good: good.assign(frame=-1),
+    "y_nm holds something that is not a number": lambda good: good.assign(y_nm="5"),
+}
+
+
+@pytest.mark.parametrize("why", WRONG)
+def test_match_refuses_at_its_door_what_evaluate_refuses(why):
+    good = table([(0, 100, 100, 600)])
+    bad = WRONG[why](good)
+    for other in (good, good[:0]):
+        for tables in ((bad, other), (other, bad)):
+            for pair in (match, evaluate):
+                with pytest.raises(ValueError, match=why): pair(*tables)
+
+
+@pytest.mark.parametrize("radius_nm", [0, -250., math.inf, math.nan, None, "250", np.array([250, 300])])
+def test_match_and_evaluate_refuse_a_radius_that_is_none(radius_nm):
+    good = table([(0, 100, 100, 600)])
+    for tables in ((good, good), (good, good[:0])):
+        for pair in (match, evaluate):
+            with pytest.raises(ValueError, match="radius_nm must be a number greater than 0 and finite, got"):
+                pair(*tables, radius_nm)
+
+
+def test_match_takes_a_radius_of_any_kind_of_number_and_rows_of_any_number():
+    found, truth = table([(0, 100, 100, 600), (1, 500, 500, 600)]).set_axis([7, 7]), table([(1, 400, 500, 600)])
+    for radius_nm in (100, 100., np.float32(100), np.int64(100)):
+        assert match(found, truth, radius_nm).tolist() == [[1, 0]]
+
+
+def test_a_border_that_leaves_no_emitter_is_no_empty_truth():
+    near_border = table([(0, 100, 100, 600), (3, 1500, 600, 600)])
+    for score in (evaluate, outcomes):
+        with pytest.raises(ValueError, match=r"all 2 of the truth .* 300 nm .* 1200 nm high and 1600 nm wide.*smaller"):
+            score(near_border[:0], near_border, border_nm=300, field_nm=FIELD)
+    with pytest.raises(ValueError, match="450 nm"): challenge(near_border, near_border, FIELD)
+    nobody = evaluate(near_border, near_border[:0], border_nm=300, field_nm=FIELD)
+    assert (nobody.true_positives, nobody.false_positives, nobody.jaccard) == (0, 0, 1)
+    assert evaluate(near_border[:0], near_border, border_nm=90, field_nm=FIELD).recall == 0

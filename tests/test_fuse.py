@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from dl4smlm.bundle import from_pretrained, shipped_models
+from dl4smlm.bundle import from_pretrained
 from dl4smlm.camera import Camera
 from dl4smlm.fuse import FusedNet, count_work, export_onnx, fuse
 from dl4smlm.layers import conv_bn_act, up_nearest
 from dl4smlm.models.contract import CHECKS, UPSCALES, EmitterNet, random_statistics
 from dl4smlm.models.zoo import create_model, list_models
 from dl4smlm.rewrite import Bands
+from dl4smlm.shelf import shipped_models
 from dl4smlm.simulate import simulate
 
 SIZES = [(8, 8), (9, 13), (17, 11), (1, 32)]  # the last one is refused by both
@@ -260,6 +261,67 @@ def test_layers_that_only_look_alike(kind, act, monkeypatch):
     for way, most in [({}, 1e-5), ({"dtype": torch.bfloat16}, 0.03), ({"dtype": torch.float16}, 0.003)]:
         assert apart(fuse(model, **way)(x), model(x)) < most, way
     assert apart(fuse(model, compiled=True).body.forward(x), model(x)) < 1e-5
+
+
+class SelfAttention(nn.Module):
+    "Narrow queries and keys, which keep all digits, and wide values, which do not."
+    def __init__(self):
+        super().__init__()
+        self.query, self.key, self.value = conv(32, 4, 1), conv(32, 4, 1), conv(32, 32, 1)
+
+    def forward(self, x):
+        near = torch.bmm(self.query(x).flatten(2).mT, self.key(x).flatten(2)).softmax(-1)
+        return x + torch.bmm(self.value(x).flatten(2), near.mT).view_as(x)
+
+
+class ChannelAttention(nn.Module):
+    "Linear layers, and weights that belong to no layer."
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(32, 4), nn.Linear(4, 32)
+        self.slope, self.kernel = nn.Parameter(torch.rand(32)), nn.Parameter(torch.randn(32, 32, 3, 3)/17)
+
+    def forward(self, x):
+        gate = self.last(self.first(x.mean((2, 3))).relu()).sigmoid()
+        return nn.functional.conv2d(nn.functional.prelu(x, self.slope), self.kernel, padding=1)*gate[..., None, None]
+
+
+class Fourier(nn.Module):
+    "A function that torch does not have for few digits, and sums in place of two precisions."
+    def __init__(self):
+        super().__init__()
+        self.narrow, self.wide = conv(32, 8), conv(8, 32)
+
+    def forward(self, x):
+        kept = torch.fft.irfft2(torch.fft.rfft2(x), s=x.shape[2:])
+        x += self.wide(input=self.narrow(x))
+        return x + kept
+
+
+STRANGERS = {"prelu": nn.PReLU, "norm": lambda: nn.Sequential(nn.GELU(), nn.BatchNorm2d(32)), "fourier": Fourier,
+             "groups": lambda: nn.GroupNorm(4, 32), "attention": SelfAttention, "channels": ChannelAttention}
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+@torch.inference_mode()
+def test_layers_that_no_step_knows(kind):
+    "They are computed right in every precision, also as the last layer."
+    torch.manual_seed(0)
+    model, x = random_statistics(Other(lambda: [up_nearest(4), STRANGERS[kind]()], nn.PReLU)).eval(), frames(2, 9, 13)
+    model.body.append(nn.PReLU())
+    for dtype, most in [(None, 1e-5), (torch.bfloat16, 0.01), (torch.float16, 0.003)]:
+        assert apart(fuse(model, dtype)(x), model(x)) < most, dtype
+        assert apart(fuse(model, dtype, compiled=True).body.forward(x), model(x)) < most, dtype
+
+
+@pytest.mark.parametrize("write", [lambda net, x: torch.stack([net(x[i:i + 1])[0] for i in range(x.shape[0])]),
+                                   lambda net, x: net(x)*float(x.mean()), lambda net, x: net(x)*len(x),
+                                   lambda net, x: net(x) + torch.zeros(x.shape[0], 1, 1, 1)])
+def test_a_forward_that_cannot_be_noted_down(write):
+    "It is refused in words, so that reconstruct can fall back on the network itself."
+    class Own(Twice):
+        def forward(self, x): return write(super().forward, x)
+    with pytest.raises(ValueError, match="cannot fuse Own: .*Use the network itself"): fuse(Own(True))
 
 
 @pytest.mark.parametrize("first", [{"padding": "same"}, {"padding": 2, "dilation": 2},

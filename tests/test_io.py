@@ -11,12 +11,16 @@ import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
 from torch.utils.data import DataLoader
 
 import dl4smlm.tiff
 from dl4smlm.core import make_emitters
-from dl4smlm.data import make_loaders
+from dl4smlm.data import Normalise, make_loaders
 from dl4smlm.io import open_movie, read_image, save_image, save_movie
+from dl4smlm.localize import localize
+from dl4smlm.models.zoo import create_model
+from dl4smlm.reconstruct import reconstruct
 from dl4smlm.tables import save_localizations
 
 DATA = os.environ.get("DL4SMLM_DATA", "")
@@ -294,6 +298,49 @@ def test_processes_read_the_same_batches(tmp_path):
         alone, helped = (make_loaders(opened, truth, upscale=2, patch_px=8, seed=1, num_workers=n)[0] for n in (0, 2))
         for one, two in zip(alone, helped, strict=True): torch.testing.assert_close(one, two)
         assert isinstance(helped, DataLoader) and len(opened) == 40
+
+
+def test_a_part_is_reconstructed_and_localized_as_it_would_be_alone(tmp_path):
+    movie = np.random.default_rng(3).integers(0, 400, (30, 16, 16)).astype(np.uint16)
+    movie[np.arange(30), np.arange(30) % 10 + 3, 8] = 20_000
+    save_movie(tmp_path/"a.tif", movie, pixel_nm=100)
+    torch.manual_seed(0)
+    model = create_model("fidstorm", upscale=2, blocks=1, width=4)
+    model.normalise = Normalise(0., 400.)
+    with torch.no_grad():
+        for weights in model.parameters(): weights.abs_()  # so that a bright pixel becomes a peak, whatever was drawn
+    with open_movie(tmp_path/"a.tif") as opened:
+        ways = [reconstruct(model, frames, pixel_nm=100, keep_frames=True, progress=False)
+                for frames in (opened.part(4, 25), movie[4:25])]
+        np.testing.assert_array_equal(*(way.image for way in ways))
+        found, expected = map(localize, ways)
+        assert len(found) >= 21
+        assert_frame_equal(found, expected)
+    save_movie(tmp_path/"densities.tif", ways[0].frames, 50)
+    with open_movie(tmp_path/"densities.tif") as densities:
+        alone, within = localize(densities.part(10)), localize(densities)
+    later = within[within["frame"] >= 10].assign(frame=lambda table: table["frame"] - 10).reset_index(drop=True)
+    assert_frame_equal(alone, later)
+
+
+def test_processes_read_a_part_of_a_movie(tmp_path):
+    movie = np.random.default_rng(0).integers(0, 2000, (60, 16, 16)).astype(np.uint16)
+    save_movie(tmp_path/"a.tif", movie, pixel_nm=100)
+    truth = make_emitters(np.arange(40), np.full(40, 800.), np.full(40, 300.))
+    settings = {"pixel_nm": 100, "upscale": 2, "patch_px": 8, "seed": 1}
+    with open_movie(tmp_path/"a.tif") as opened:
+        helped = make_loaders(opened.part(10, 50), truth, num_workers=2, **settings)[0]
+        alone = make_loaders(movie[10:50], truth, **settings)[0]
+        for one, two in zip(alone, helped, strict=True): torch.testing.assert_close(one, two)
+
+
+def test_a_part_reads_no_more_than_it_is_asked_for(tmp_path, monkeypatch):
+    save_movie(tmp_path/"a.tif", MOVIE)
+    with open_movie(tmp_path/"a.tif") as movie:
+        part, read, numbers = movie.part(1, 4), movie._frames.read, []
+        monkeypatch.setattr(movie._frames, "read", lambda number: numbers.append(number) or read(number))
+        np.testing.assert_array_equal(part[[2, 0]], MOVIE[[3, 1]])
+        assert numbers == [3, 1]
 
 
 def test_opens_more_than_4_gb_at_once(tmp_path):

@@ -121,7 +121,7 @@ def test_one_quarto_configuration():
 def test_functions_are_not_hidden_by_modules_of_the_same_name():
     "`dl4smlm.simulate` is the function, whoever imported the module `dl4smlm.simulate` before."
     script = """
-import dl4smlm.cli, dl4smlm.demo, dl4smlm.simulate
+import dl4smlm.cli.commands, dl4smlm.demo, dl4smlm.simulate
 import dl4smlm
 for name in dl4smlm.__all__: assert callable(getattr(dl4smlm, name)), name
 """

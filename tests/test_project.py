@@ -80,7 +80,7 @@ def test_one_line_of_settings_moves_the_project():
         moved = address.replace(text, here, there)
         assert here[0] not in moved and here[1] not in moved, path.name
         assert address.replace(moved, there, here) == text, path.name
-    for path in ["README.md", "CITATION.cff", "nbs/index.ipynb", "nbs/24_bundle.ipynb"]:
+    for path in ["README.md", "CITATION.cff", "nbs/index.ipynb", "nbs/23d_shelf.ipynb"]:
         assert address.replace(read(path), here, there) != read(path), f"{path} names no address"
 
 

@@ -20,7 +20,7 @@ from dl4smlm.models.zoo import create_model
 from dl4smlm.reconstruct import reconstruct
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="kills and limits as Linux has them")
-COMMAND = "from dl4smlm.cli import main; main()"
+COMMAND = "from dl4smlm.cli.commands import main; main()"
 FRAMES, BLOCK = 160, 16  # a field of 256 x 256 pixels has the smallest block
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
@@ -129,7 +129,7 @@ from pathlib import Path
 
 import accelerate, tifffile
 import dl4smlm
-from dl4smlm.cli import main
+from dl4smlm.cli.commands import main
 
 processes, seed, job, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
 movie = tifffile.imread(job/"movie.tif", key=0)[None]  # once, so that all that is imported on the way is there

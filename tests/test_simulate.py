@@ -1,8 +1,10 @@
 "Simulated statistics meet theory, for any camera, spot and blinking that hypothesis comes up with."
+import inspect
 import math
 import os
 import subprocess
 import sys
+from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 import dl4smlm as smlm
 from dl4smlm.blinking import switch
 from dl4smlm.core import make_emitters, make_generator
-from dl4smlm.simulate import _ROW_BYTES
+from dl4smlm.simulate import _ROW_BYTES, Distribution, Structure, draw_emitters, move, simulate
 
 quick = settings(max_examples=25, deadline=None, derandomize=True)
 
@@ -161,3 +163,27 @@ import sys, dl4smlm as smlm
 smlm.draw_emitters(1000, 0, (6400., 6400.), count=float(sys.argv[1])/1000, generator=smlm.core.make_generator(0))"""
     few, many = (peak_kb(script, rows) for rows in (1e6, 4e6))
     assert 0.5 < (many - few)*1024/3e6/_ROW_BYTES < 1.5
+
+
+@pytest.mark.parametrize("function", [draw_emitters, simulate, move, smlm.film], ids=lambda function: function.__name__)
+def test_every_parameter_says_what_it_takes(function):
+    hints = get_type_hints(function)
+    assert set(inspect.signature(function).parameters) | {"return"} == set(hints)
+    assert object not in hints.values()
+
+
+def test_a_camera_says_that_its_maps_are_a_cmos_map_and_takes_nothing_else():
+    assert get_type_hints(smlm.Camera)["maps"] == smlm.CmosMap | None
+    maps = smlm.CmosMap(*[np.ones((4, 5))]*3)
+    assert smlm.Camera(maps=maps).maps is maps
+    for wrong in (3, "maps.tif", np.ones((4, 5)), [maps]):
+        with pytest.raises(ValueError, match="maps must be a CmosMap, or None, got .*CmosMap.from_files"):
+            smlm.Camera(maps=wrong)
+
+
+def test_structures_and_distributions_of_the_package_are_what_signatures_ask_for():
+    field_nm = 3200., 3200.
+    for structure in (smlm.Filaments(3, field_nm, seed=0), smlm.NuclearPores(3, field_nm, seed=0)):
+        assert isinstance(structure, Structure)
+    assert isinstance(smlm.Exponential(800), Distribution)
+    assert not isinstance(800., Distribution) and not isinstance("filaments", Structure)

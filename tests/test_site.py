@@ -18,7 +18,9 @@ BOOK = [name for name in PAGES if re.match(r"\d", name)]
 NOTHING_TO_SEE = {  # pages about files, memory, processes and answers
     "00b_exercises.ipynb",
     "05b_strangers.ipynb", "05c_tiff.ipynb", "06c_formats.ipynb", "06d_containers.ipynb", "10b_checkpoint.ipynb",
-    "10c_parallel.ipynb", "22g_blocks.ipynb", "22h_pipeline.ipynb", "24_bundle.ipynb", "26_cli.ipynb"}
+    "10c_parallel.ipynb", "22g_blocks.ipynb", "22h_pipeline.ipynb", "23d_shelf.ipynb", "24_bundle.ipynb",
+    "26_cli.door.ipynb", "26a_cli.movies.ipynb", "26c_cli.train.ipynb", "26d_cli.reconstruct.ipynb",
+    "26g_cli.tools.ipynb", "26h_cli.commands.ipynb"}
 FOREIGN = {"safe_load", "to_hdf", "XResolution", "InstanceNorm2d", "img_10", "cell_1",  # names of others, in prose only
            "AttentionImitationLoss", "ImageDataset", "TrainValid"}  # of the first DL4SMLM
 NOT_RUN = re.compile(r"^#\s*\|\s*(exports?i?\b|eval:\s*false|slow|cuda)", re.M)

@@ -149,7 +149,7 @@ def run(script, *arguments):
 
 def command(*arguments):
     "The command line `dl4smlm ARGUMENTS`, and the environment for it."
-    line = [sys.executable, "-c", "from dl4smlm.cli import main; main()", *map(str, arguments)]
+    line = [sys.executable, "-c", "from dl4smlm.cli.commands import main; main()", *map(str, arguments)]
     return {"args": line, "env": os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}}
 
 
