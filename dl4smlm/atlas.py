@@ -55,7 +55,7 @@ def map_scores(
         movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number)
         bound = position_bound(light, background, camera, psf)["rmse_nm"][0]
         for name, model in models.items():
-            verdict = judge(model, movie, truth, groups=1, device=device)
+            verdict = judge(model, movie, truth, groups=1, device=device, pixel_nm=camera.pixel_nm)
             scores = score_groups(verdict, np.ones(1, np.float32))
             rows.append({"network": name, "density": density, "photons": light, **scores, "bound_nm": bound})
     return pd.DataFrame(rows)

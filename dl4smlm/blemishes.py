@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter, median_filter
 
 from .core import spread_over, to_array
+from .io import MovieStack
 
 # %% ../nbs/08bc_blemishes.ipynb #b9e0968d
 def not_foretold(
@@ -102,23 +103,29 @@ def bad_pixels(
 # %% ../nbs/08bc_blemishes.ipynb #20dbd709
 _LOOK_BYTES = 2**28 # frames to judge pixels by take about as much memory
 
-class MendedMovie:
+class MendedMovie(MovieStack):
     "A movie whose bad pixels are filled in when its frames are read."
     def __init__(self,
         movie, # Counts (T, H, W): an array, or a movie opened from a file
         bad, # Which pixels are bad, (H, W), true or false
     ):
-        self.movie, self.bad, self.shape = movie, to_array(bad).astype(bool), tuple(movie.shape)
-        self.dtype, self.pixel_nm = movie.dtype, getattr(movie, "pixel_nm", None)
-
-    def __len__(self): return len(self.movie)
+        self.movie, self.bad, self.shape, self.dtype = movie, to_array(bad).astype(bool), tuple(movie.shape), movie.dtype
+        self.path, self.pixel_nm = getattr(movie, "path", None), getattr(movie, "pixel_nm", None)
+        self.first = getattr(movie, "first", 0)
 
     def __getitem__(self,
         key, # A frame number, a slice, or a list or array of frame numbers
     ) -> np.ndarray: # The frame (H, W), or the frames (n, H, W)
         "Read the frames asked for, and mend them."
-        frames = to_array(self.movie[key])
-        return fill_pixels(frames[None], self.bad)[0] if frames.ndim == 2 else fill_pixels(frames, self.bad)
+        frames = np.array(self.movie[key], order="C", subok=True)
+        if self.bad.any(): _fill(frames.reshape(-1, *self.shape[1:]), self.bad)
+        return frames
+
+    def close(self):
+        "Close the movie, if it is one that was opened."
+        if hasattr(self.movie, "close"): self.movie.close()
+
+    def __repr__(self): return f"MendedMovie({int(self.bad.sum())} pixels filled in, {self._describe()})"
 
 def mend_movie(
     movie, # Counts (T, H, W): an array, or a movie opened from a file

@@ -125,6 +125,7 @@ def fit_calibration(
     truth:pd.DataFrame, # True emitters
     radius_nm:float=100., # A localization is right if an emitter is closer than this, nm
     parts:int=20, # Parts in which means are taken
+    pixel_nm:float|None=None, # Super-resolution pixel of the localizations in nm, to be remembered
 ) -> dict: # Lists of numbers for `localize`, which JSON can hold
     "Learn from known frames what confidence, spread and brightness mean: a probability, and an error in nm."
     _check(found, truth, "confidence", "spread_nm")
@@ -146,7 +147,8 @@ def fit_calibration(
         at_light, left = _fair_trend(found["brightness"].to_numpy()[right], rest, photons, parts)
         curves["brightness"] = (at_light, np.sqrt(left))
     rounded = {name: [np.round(axis, 5).tolist() for axis in curve] for name, curve in curves.items()}
-    return rounded | {"radius_nm": float(radius_nm), "molecules": int(right.sum())}
+    notes = {"radius_nm": float(radius_nm), "molecules": int(right.sum())}
+    return rounded | notes | ({} if pixel_nm is None else {"pixel_nm": float(pixel_nm)})
 
 # %% ../nbs/23b_calibrate.ipynb #fcba5d7c
 def reliability(
@@ -233,7 +235,7 @@ def calibrate(
     if even:
         grid = {"grid": grid_bias(found, density.pixel_nm).correction()}
         found = correct_grid(found, grid["grid"])
-    model.calibration = fit_calibration(found, truth, radius_nm) | grid
+    model.calibration = fit_calibration(found, truth, radius_nm, pixel_nm=density.pixel_nm) | grid
     return model.calibration
 
 # %% ../nbs/23b_calibrate.ipynb #97554f00

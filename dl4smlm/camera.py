@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Camera', 'ideal_camera', 'scmos_camera', 'emccd_camera', 'list_cameras', 'make_camera', 'CmosMap',
-           'find_pixel_readout', 'check_pixel', 'expose', 'to_photons']
+           'find_pixel_readout', 'as_camera', 'check_pixel', 'expose', 'to_photons']
 
 # %% ../nbs/03_camera.ipynb #4ff3f86a
 import math
@@ -15,6 +15,8 @@ import numpy as np
 import tifffile
 import torch
 from torch import Tensor
+
+from .tiff import check_pixel_size_nm
 
 # %% ../nbs/03_camera.ipynb #503824df
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def _check_camera(
     camera:Camera, # A camera, just made
 ):
     "Refuse numbers that no camera has."
-    for name in ("pixel_nm", "electrons_per_count"):
-        if not 0 < getattr(camera, name) < math.inf:
-            raise ValueError(f"{name} must be greater than 0, got {getattr(camera, name)}")
+    if camera.pixel_nm is None: raise ValueError("the pixel size is missing: give pixel_nm")
+    check_pixel_size_nm(camera.pixel_nm)
+    if not 0 < camera.electrons_per_count < math.inf:
+        raise ValueError(f"electrons_per_count must be greater than 0, got {camera.electrons_per_count}")
     for name in ("offset_counts", "read_noise_e", "spurious_e"):
         if not 0 <= getattr(camera, name) < math.inf:
             raise ValueError(f"{name} must be 0 or more, got {getattr(camera, name)}")
@@ -187,6 +190,19 @@ def find_pixel_readout(
                          f"{tuple(image.shape[-2:])}: cut the maps to the part of the camera that was read")
     offset, variance, gain = (values.to(image.device) for values in maps.all())
     return offset, 1/gain, variance.sqrt()/gain
+
+# %% ../nbs/03_camera.ipynb #a5ca3e02
+def as_camera(
+    camera:Camera, # What should be a camera
+) -> Camera: # The same
+    "Refuse what is not a camera, such as the name of one."
+    if isinstance(camera, Camera): return camera
+    if isinstance(camera, str):
+        known = f"make it with make_camera({camera!r})"
+        hint = known if camera in _CAMERAS else f"make_camera knows {', '.join(_CAMERAS)}"
+        raise ValueError(f"camera must be a Camera, got the text {camera!r}: {hint}")
+    what = f"the class {camera.__name__}" if isinstance(camera, type) else type(camera).__name__
+    raise ValueError(f"camera must be a Camera, got {what}: make one with Camera(pixel_nm=100, ...) or make_camera")
 
 # %% ../nbs/03_camera.ipynb #d7ca8f2e
 def check_pixel(

@@ -10,6 +10,7 @@ __all__ = ['SCORES', 'Verdict', 'judge', 'score_groups', 'bootstrap', 'epochs_in
 import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +26,9 @@ from tqdm.auto import tqdm
 
 from .bundle import from_pretrained
 from .calibrate import pick_threshold
-from .core import pick_device, set_seed
-from .data import rasterise
+from .checkpoint import loader_generators
+from .core import check_emitters, pick_device, set_seed
+from .data import check_unit, rasterise
 from .evaluate import Scores, local_density, outcomes, score_curve
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
@@ -52,24 +54,27 @@ class Verdict:
 # %% ../nbs/25b_compare.ipynb #ea321c64
 def judge(
     model:EmitterNet, # A trained network
-    movie:np.ndarray, # Counts of a movie that it has not seen, (T, H, W)
+    movie, # Counts of a movie that it has not seen, (T, H, W): an array, or a movie opened from a file
     truth:pd.DataFrame, # The emitters in it
     groups:int=32, # Groups of frames to draw from
     radius_nm:float=250., # Largest distance of a localization from its emitter
     device:str="auto", # Where to compute
+    pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> Verdict: # What every score is made of
     "Let a network work on a movie, and compare with the truth."
+    pixel_nm = pixel_nm or _pixel(movie) or model.pixel_nm
+    _check_truth(movie, truth, pixel_nm)
     net, edges = fuse_where_possible(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
     parts, tables, images, seconds, true = [], [], [], [], []
     for start, stop in zip(edges[:-1], edges[1:]):
-        seen = reconstruct(net, movie[start:stop], device=device, fused=False, progress=False)
+        seen = reconstruct(net, movie[start:stop], pixel_nm=pixel_nm, device=device, fused=False, progress=False)
         found, mine = localize(seen), truth[truth["frame"].between(start, stop - 1)]
         found["frame"] += start
         tables.append(found)
         parts.append(_count(outcomes(found, mine, radius_nm)))
         images.append(seen.image)
         one = (1, *movie.shape[1:])
-        true.append(rasterise(mine.assign(frame=0), one, model.pixel_nm, model.upscale)[0])
+        true.append(rasterise(mine.assign(frame=0), one, pixel_nm, model.upscale)[0])
         seconds.append(seen.stages["network"]["seconds"]/(stop - start))
     memory = bytes_per_pixel(net)*np.prod(movie.shape[1:])/1e6
     parameters = sum(weights.numel() for weights in model.parameters())
@@ -157,13 +162,24 @@ def _make(recipe, upscale, seed):
     set_seed(seed)
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
+# %% ../nbs/25b_compare.ipynb #a5bef002
+@contextmanager
+def _as_before(*loaders):
+    "Put the random numbers of loaders back to where they stand now, so that all networks draw the same batches."
+    before = [(generator, generator.get_state()) for loader in loaders for generator in loader_generators(loader)]
+    try: yield
+    finally:
+        for generator, state in before: generator.set_state(state)
+
 def _train(model, *, lr, seed, train, valid, epochs, minutes, loss, device, precision, clip, progress):
     "Train a network; return its history, with the seconds since training began."
     clock = _Clock()
-    if minutes is not None: epochs = epochs_in(minutes, model, train, loss, device, precision)
+    if minutes is not None:
+        with _as_before(train): epochs = epochs_in(minutes, model, train, loss, device, precision)
     set_seed(seed)
-    learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
-    history = learner.fit(epochs, progress).reset_index()
+    with _as_before(train, valid):
+        learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
+        history = learner.fit(epochs, progress).reset_index()
     return history.assign(seconds=clock.seconds[:len(history)])
 
 # %% ../nbs/25b_compare.ipynb #ebe92267
@@ -255,8 +271,8 @@ def compare(
 ) -> Contest: # Table, training histories, networks and their answers
     "Train networks on the same data with the same budget, and judge them on the same movie."
     entries, trained, loss, seeds = _name_all(models), _load_all(trained), loss or L1L2Loss(), list(seeds)
-    _check_contest(entries, trained, lr, seeds, test)
-    _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train)
+    _check_contest(entries, trained, lr, seeds, test=test, tune=tune)
+    _check_alike([*(_make(recipe, upscale, 0) for recipe in entries.values()), *trained.values()], train, test, tune)
     train_one = partial(_train, train=train, valid=valid, epochs=epochs, minutes=minutes, loss=loss, device=device,
                         precision=precision, clip=clip, progress=progress)
     so_far = _empty_contest(test, bound_nm)
@@ -301,21 +317,33 @@ def _load_all(trained):
 def _pixel(source):
     return getattr(source, "pixel_nm", None) or getattr(getattr(source, "dataset", None), "pixel_nm", None)
 
-def _check_alike(models, train):
-    "Refuse networks whose pictures cannot be compared."
+def _check_truth(movie, truth, pixel_nm):
+    "Refuse a table of emitters that cannot be that of the movie."
+    check_emitters(truth, len(movie), pixel_nm and tuple(side*pixel_nm for side in movie.shape[1:]))
+    if pixel_nm: check_unit(truth, movie.shape[1:], pixel_nm)
+
+def _check_alike(models, train, *tests):
+    "Refuse networks whose pictures cannot be compared, and movies that are not for these networks."
     fine = {model.upscale for model in models}
     if len(fine) > 1: raise ValueError(f"all networks of a contest need the same upscale, got {sorted(fine)}")
     pixels = {size for size in (_pixel(train), *(model.pixel_nm for model in models)) if size}
     if len(pixels) > 1: raise ValueError(f"all networks need the same camera pixel, got {sorted(pixels)} nm")
+    for movie, truth in filter(None, tests):
+        ours, its = next(iter(pixels), None), _pixel(movie)
+        if ours and its and abs(its/ours - 1) > 0.01: raise ValueError(
+            f"the movie has pixels of {its:g} nm, and the networks are for pixels of {ours:g} nm: train them for the "
+            f"movie's, open the movie with pixel_nm={ours:g} if its file is wrong, or `judge` each by itself")
+        _check_truth(movie, truth, its or ours)
 
-def _check_contest(entries, trained, lr, seeds, test):
+def _check_contest(entries, trained, lr, seeds, **tests):
     if not entries and not trained: raise ValueError("a contest needs networks: name some, as in ['srcnn', 'fidstorm']")
     if both := set(entries) & set(trained): raise ValueError(f"{', '.join(both)} stands for two networks: rename one")
     if not seeds: raise ValueError("give at least one seed")
     if isinstance(lr, Mapping) and (missing := set(entries) - set(lr)):
         raise ValueError(f"lr has no learning rate for {', '.join(sorted(missing))}")
-    if len(np.shape(test[0])) != 3 or not len(test[1]):
-        raise ValueError("test must be a movie (T, H, W) and the table of its emitters, with at least one in it")
+    for name, pair in tests.items():
+        if pair is not None and (len(np.shape(pair[0])) != 3 or not len(pair[1])):
+            raise ValueError(f"{name} must be a movie (T, H, W) and the table of its emitters, with at least one in it")
 
 # %% ../nbs/25b_compare.ipynb #95129ba5
 def show_contest(

@@ -7,10 +7,12 @@ __all__ = ['compute_loss', 'validate', 'one_cycle', 'add_gradients', 'limit_grad
 
 # %% ../nbs/11_learner.ipynb #96867740
 import copy
+import sys
 import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
+from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +50,20 @@ def compute_loss(
     with torch.autocast(torch.device(device).type, half) if half else nullcontext(): prediction = model(x)
     return loss(prediction.float() if half else prediction, y)
 
+def _check_batch(batch):
+    "Refuse what is no batch of frames and targets, and say what was given instead."
+    pair = isinstance(batch, tuple | list) and len(batch) == 2
+    if not pair or not all(isinstance(part, Tensor) for part in batch):
+        kinds = [type(part).__name__ for part in batch] if isinstance(batch, tuple | list) else type(batch).__name__
+        raise ValueError(f"a batch must be a pair of tensors, frames and targets, got {kinds}: give a DataLoader of "
+                         "such pairs, as make_loaders does, or a LiveSimulation")
+    x, y = batch
+    if x.ndim != 4 or len(x) != len(y): raise ValueError(
+        "a batch must have frames (N, 1, H, W) and targets (N, 1, rH, rW), got "
+        f"{tuple(x.shape)} and {tuple(y.shape)}: put single samples into batches with a DataLoader, and give each "
+        "frame its one channel, x[:, None]")
+    return batch
+
 # %% ../nbs/11_learner.ipynb #38376892
 def _mean_loss(
     found:list[tuple[Tensor, int]], # Loss of each batch, and how many patches it has
@@ -72,7 +88,8 @@ def validate(
     "Judge a network in evaluation mode, without learning anything."
     if engine: loader = share_out(loader, engine.process_index, engine.num_processes)
     with evaluation_mode(model), torch.inference_mode():
-        return _mean_loss([(compute_loss(model, loss, x, y, device, precision), len(x)) for x, y in loader], engine)
+        return _mean_loss([(compute_loss(model, loss, x, y, device, precision), len(x))
+                           for x, y in map(_check_batch, loader)], engine)
 
 # %% ../nbs/11_learner.ipynb #3f56fc4d
 def one_cycle(
@@ -95,7 +112,7 @@ def add_gradients(
     at_once:int|None=None, # Most patches to compute together; None for whole batches
 ) -> tuple[Tensor, int]: # Mean loss over the patches of the group, and their number
     "Add the gradient of the mean loss of a group to the weights, piece by piece."
-    size = sum(len(x) for x, _ in group)
+    size = sum(len(x) for x, _ in map(_check_batch, group))
     pieces = [piece for x, y in group for piece in zip(x.split(at_once or len(x)), y.split(at_once or len(y)))]
     value = 0.
     for number, (x, y) in enumerate(pieces, 1):
@@ -161,10 +178,10 @@ class Learner:
         epochs:int, # How often to go through the training data
         progress:bool=True, # Show a progress bar, with the time that remains
         folder:str|Path|None=None, # Where to keep checkpoints of this run; None for none
-        resume:bool=False, # Go on with the run in `folder`, if there is one
-    ) -> pd.DataFrame: # Loss of each epoch so far, on training and validation data
+        resume:bool=False, # Go on with the run in `folder`, if there is one; the progress bar says whether there was
+    ) -> pd.DataFrame: # Loss of each epoch so far, on training and validation data; a copy of `history`
         "Train for `epochs`, then put the weights of the best epoch back."
-        return _fit(self, epochs, progress, _run_folder(folder, resume))
+        return _fit(self, epochs, progress, _run_folder(folder, resume), resume)
 
     def validate(self) -> float: # Mean loss over the validation patches
         "Judge the network as it is now, without learning anything."
@@ -188,7 +205,6 @@ def _set_up(learner, device):
     learner.at_once = None # most patches to compute together, once memory ran out
     learner.stopping = False # whether to end after this epoch
     learner.written = None # which best epoch the folder of the fit has
-    _remember_input(learner.model, learner.train)
 
 def _find_place(device):
     "Return the engine of this process, and its device."
@@ -196,28 +212,46 @@ def _find_place(device):
     engine = start_engine(device)
     return engine, engine.device if engine.num_processes > 1 else device
 
-def _remember_input(model, train):
-    "Write on the network how its input was made."
-    for name in ("normalise", "pixel_nm"):
-        for owner in (getattr(train, "dataset", None), train):
-            if hasattr(owner, name): setattr(model, name, getattr(owner, name))
+# %% ../nbs/11_learner.ipynb #1ea2ae11
+def _describe(learner):
+    "Write on the network how its input is made, forget what held for its old weights, and return what it had."
+    owners = (getattr(learner.train, "dataset", None), learner.train)
+    names = ("normalise", "pixel_nm")
+    told = {name: getattr(owner, name) for name in names for owner in owners if hasattr(owner, name)}
+    had = {name: getattr(learner.model, name, None) for name in told}
+    changed = [f"{name} {had[name]}, now {told[name]}" for name in told if not _alike(had[name], told[name])]
+    if changed and learner.engine.is_main_process:
+        warnings.warn(f"the network was trained for other frames than these ({'; '.join(changed)}): from here on it "
+                      "takes frames like these. To go on with the old ones, make the data with the same camera, or "
+                      "with normalise= and pixel_nm= of the network", stacklevel=4)
+    if hasattr(learner.model, "calibration"): told |= {"threshold": None, "calibration": None}
+    had = {name: getattr(learner.model, name) for name in told if hasattr(learner.model, name)}
+    _write_down(learner, told)
+    return had
+
+def _alike(had, told):
+    "Whether nothing was known, or the same; a pixel size may be rounded in a file."
+    if isinstance(had, Real) and isinstance(told, Real): return abs(had - told) <= 1e-3*abs(told)
+    return had is None or had == told
+
+def _write_down(learner, told):
+    for model in (learner.model, learner.judged):
+        for name, value in told.items(): setattr(model, name, value)
 
 # %% ../nbs/11_learner.ipynb #4beece41
 def _check_settings(learner):
-    sources, clip, average = (learner.train, learner.valid), learner.clip, learner.average
-    for name, source in zip(("training", "validation"), sources):
-        if not hasattr(source, "__len__"):
-            raise ValueError(f"the {name} data must know how many batches they have: give them a length")
-        if not len(source):
-            raise ValueError(f"there is not a single batch of {name} data: use more frames or smaller batches")
-    if not learner.lr > 0: raise ValueError(f"lr must be greater than 0, got {learner.lr}")
+    clip, average = learner.clip, learner.average
+    _check_parts(learner)
+    if not isinstance(learner.lr, Real) or not learner.lr > 0:
+        raise ValueError(f"lr must be a number greater than 0, got {learner.lr!r}")
     if learner.precision not in PRECISIONS:
         raise ValueError(f"precision must be {', '.join(map(repr, PRECISIONS))}, got {learner.precision!r}")
-    if learner.accumulate < 1: raise ValueError(f"accumulate must be at least 1, got {learner.accumulate}")
+    _check_count("accumulate", learner.accumulate)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be greater than 0, or None for no limit, got {clip}")
     if average is not None and not 0 < average < 1: raise ValueError(f"average must be between 0 and 1, got {average}")
     _check_apart(learner.train, learner.valid)
+    _check_streams(learner.train, learner.valid)
 
 def _check_apart(train, valid):
     "Refuse validation on samples that are trained on, where it can be seen."
@@ -237,6 +271,41 @@ def _picks(source):
     batches, usual = getattr(source, "batch_sampler", None), (SequentialSampler, RandomSampler, type(None))
     sampler = getattr(source if batches is None else batches, "sampler", None)
     return type(batches) not in (BatchSampler, type(None)) or not isinstance(sampler, usual)
+
+# %% ../nbs/11_learner.ipynb #5tr3a001
+def _check_parts(learner):
+    "Refuse what is no network, no data or no loss."
+    model, loss = learner.model, learner.loss
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model must be a network, got {model!r}: make one, create_model(\"fidstorm\") for example")
+    if isinstance(loss, type):
+        raise ValueError(f"loss is the class {loss.__name__}, and a loss made of it is needed: loss={loss.__name__}()")
+    if not callable(loss): raise ValueError(f"loss must be a function of prediction and target, got {loss!r}: give "
+                                            "L1L2Loss() for example")
+    for name, source in (("training", learner.train), ("validation", learner.valid)):
+        if source is None: raise ValueError(f"the {name} data are None, and both training and validation data are "
+                                            "needed: make_loaders gives the two, apart from each other")
+        try: batches = len(source)
+        except TypeError: raise ValueError(f"the {name} data must know how many batches they have, and {source!r} does "
+                                           "not: give them a length") from None
+        if not batches:
+            raise ValueError(f"there is not a single batch of {name} data: use more frames or smaller batches")
+
+def _check_count(name, value):
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1, got {value!r}")
+    return int(value)
+
+def _check_streams(train, valid):
+    "Refuse a stream whose batches a loader would join again; warn of one that judges by other samples each time."
+    for source in (train, valid):
+        data = getattr(source, "dataset", None)
+        if hasattr(data, "fresh") and source.batch_size is not None: raise ValueError(
+            f"{type(data).__name__} makes whole batches, and the loader joins {source.batch_size} of them: give the "
+            "stream itself, or a DataLoader with batch_size=None")
+    if getattr(getattr(valid, "dataset", valid), "fresh", False):
+        warnings.warn("the validation data draw new samples in every epoch, so that the best epoch is partly luck: "
+                      "give the stream to judge by fresh=False", stacklevel=4)
 
 # %% ../nbs/11_learner.ipynb #a9746e1f
 def _gradients(learner, model, group):
@@ -350,9 +419,11 @@ def _restore(learner, state, settings):
     "Go back to where a run was."
     begun = {name: value for name, value in state["settings"].items() if value != settings.get(name)}
     if begun:
+        longer = ("; a run cannot be made longer or shorter, since the schedule of its learning rate is made for all "
+                  "of its epochs: to train on, begin another one with the weights in best.safetensors")
         raise ValueError(f"the run in this folder was begun with {begun}, and this one has "
                          f"{ {name: settings.get(name) for name in begun} }: give the same network, data and settings, "
-                         "or choose another folder")
+                         f"or choose another folder{longer if 'epochs' in begun else ''}")
     for name, part in _parts(learner).items(): part.load_state_dict(state[name])
     for name, value in state["notes"].items(): setattr(learner, name, value)
     epochs = pd.Index(range(1, len(state["history"]["valid"]) + 1), name="epoch")
@@ -394,15 +465,17 @@ def _agree(learner):
     for generator, state in zip(generators, states): generator.set_state(state)
 
 # %% ../nbs/11_learner.ipynb #3e8d8847
-def _fit(learner, epochs, progress, folder):
-    if epochs < 1: raise ValueError(f"epochs must be at least 1, got {epochs}")
+def _fit(learner, epochs, progress, folder, resume):
+    epochs = _check_count("epochs", epochs)
     model, share = _prepare(learner, epochs)
-    begun_with = None if learner.best_weights is not None else _copy_weights(learner.model)
+    begun_with, had = None if learner.best_weights is not None else _copy_weights(learner.model), {}
     settings = _settings(learner, epochs, len(share))
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
     try:
         if folder and (folder/"last.pt").exists(): _restore(learner, load_checkpoint(folder/"last.pt"), settings)
+        if resume: _tell(learner, folder, epochs, bar)
+        had = _describe(learner)
         bar.initial = bar.n = bar.last_print_n = (len(learner.history) - learner.first)*len(share)
         _agree(learner)
         _call(learner, "before_fit")
@@ -414,14 +487,23 @@ def _fit(learner, epochs, progress, folder):
         if learner.best_weights is None: raise
     except Exception:
         if learner.best_weights is None: learner.model.load_state_dict(begun_with)
+        if learner.best_weights is None or not learner.steps: _write_down(learner, had)
         raise
     finally:
         bar.close()
         if learner.best_weights is not None: learner.model.load_state_dict(learner.best_weights)
         learner.judged = learner.model.to(memory_format=torch.contiguous_format).eval()
         _call(learner, "after_fit")
-    return learner.history
+    return learner.history.copy()
 
+def _tell(learner, folder, epochs, bar):
+    "Say beside the progress bar whether there was a run to go on with: the folder may be mistyped."
+    done = len(learner.history) - learner.first
+    if bar.disable: return
+    bar.write(f"the run in {folder} goes on after epoch {done} of {epochs}" if (folder/"last.pt").exists() else
+              f"there is no run in {folder} to go on with: it begins from the start", file=sys.stderr)
+
+# %% ../nbs/11_learner.ipynb #1ea2ae12
 def _run_epoch(learner, model, share, bar):
     _set_epoch(share, len(learner.history))
     _call(learner, "before_epoch")

@@ -18,10 +18,10 @@ from torch.utils.data import IterableDataset
 
 from .background import smooth_pattern
 from .blinking import check_values, draw_values
-from .camera import Camera, expose
+from .camera import Camera, as_camera, expose
 from .core import make_generator, pick_device
 from .data import Normalise
-from .psf import GaussianPSF
+from .psf import GaussianPSF, check_psf
 from .structures import Uniform
 
 # %% ../nbs/08b_live.ipynb #09835718
@@ -198,6 +198,8 @@ def _check_live(
     for name, values in live.ranges.items(): check_values(name, values, {"z_nm": -np.inf, "sigma_nm": 1.}.get(name, 0.))
     if 0 in (len(live.cameras), len(live.psfs), len(live.structures)):
         raise ValueError("give at least one camera, one psf and one structure")
+    for camera in live.cameras: as_camera(camera)
+    for psf in live.psfs: check_psf(psf)
     if len(sizes := {camera.pixel_nm for camera in live.cameras}) > 1:
         raise ValueError(f"all cameras of a stream must have the same pixel_nm, got {sorted(sizes)}")
 

@@ -52,8 +52,8 @@ def _weigh(numbers, chains):
         by = next(column for column in (own, "uncertainty_nm", "_none") if column in weights)
         merged[name] = (numbers[name]*weights[by]).groupby(chains, sort=False).sum()/sums[by]
     both = ["uncertainty_x_nm", "uncertainty_y_nm"]
-    if {"uncertainty_nm", *both} <= set(errors) and np.allclose(numbers[both].mean(1), numbers["uncertainty_nm"]):
-        merged["uncertainty_nm"] = merged[both].mean(1)
+    if {"uncertainty_nm", *both} <= set(errors) and np.allclose(numbers[both].mean(axis=1), numbers["uncertainty_nm"]):
+        merged["uncertainty_nm"] = merged[both].mean(axis=1)
     return merged
 
 # %% ../nbs/22e_merge.ipynb #2866787c

@@ -15,7 +15,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from .blemishes import bad_pixels, fill_pixels, odd_frames
-from .camera import Camera, check_pixel
+from .camera import Camera, as_camera, check_pixel
 from .core import to_array
 from .moments import (close_pairs, dark_level, fit_line, fit_width, fluctuations, mean_product, noise_table,
                              read_variance, solve_brightness, third_power, together)
@@ -199,11 +199,13 @@ def _sample(movie, most_px=5_000_000, side_px=128, border_px=3, runs=5):
 # %% ../nbs/08c_microscope.ipynb #2dfd733e
 def match_microscope(
     movie, # Counts (T, H, W) of blinking molecules: an array, or a movie opened from a file; 500 frames are plenty
-    camera:Camera|None=None, # What is known: pixel size, efficiency, EM gain, read noise; None for an sCMOS
+    camera:Camera|None=None, # What is known: pixel, efficiency, EM gain, read noise; None: an sCMOS, pixel of the file
     seed:int=0, # Seed of the movies that are simulated for comparison
 ) -> Microscope: # Settings for `simulate`, with standard errors and doubts
     "Find out how a movie was made, from the movie."
-    if camera is None: camera = Camera(pixel_nm=getattr(movie, "pixel_nm", None) or 100.)
+    if camera is None and not getattr(movie, "pixel_nm", None):
+        raise ValueError("the pixel size is missing: give camera=Camera(pixel_nm=...), or open the movie with pixel_nm")
+    camera = Camera(pixel_nm=movie.pixel_nm) if camera is None else as_camera(camera)
     check_pixel(camera, movie)
     runs = _sample(movie)
     frames = np.concatenate(runs)

@@ -14,7 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from tqdm.auto import tqdm
 
-from .camera import Camera, find_pixel_readout, to_photons
+from .camera import Camera, as_camera, find_pixel_readout, to_photons
 from .core import check_emitters
 from .psf import GaussianPSF, pixel_share
 
@@ -72,7 +72,10 @@ def measure_photons(
     progress:bool=False, # Show a progress bar
 ) -> pd.DataFrame: # The same rows with photons (0 where the fit is negative) and their standard deviation photons_sd
     "Measure how bright each molecule is, all of a frame together; photons_sd is infinite for one beside the frame."
-    total, height, width = movie.shape
+    if not isinstance(psf, GaussianPSF):
+        raise ValueError(f"psf must be a GaussianPSF, got {psf!r}: give GaussianPSF(110), where 110 is the standard "
+                         "deviation in nm")
+    camera, (total, height, width) = as_camera(camera), movie.shape
     check_emitters(table, total)
     order, block = table.reset_index(drop=True).sort_values("frame", kind="stable"), max(1, 2**20//(height*width))
     photons, deviation = np.empty(len(table)), np.empty(len(table))

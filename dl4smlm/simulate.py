@@ -21,9 +21,9 @@ from tqdm.auto import tqdm
 
 from .background import Background
 from .blinking import Blinking, check_values, draw_values
-from .camera import Camera, expose
+from .camera import Camera, as_camera, expose
 from .core import check_emitters, make_emitters, make_generator, pick_device
-from .psf import PSF, GaussianPSF, check_light, emitter_tensors
+from .psf import PSF, GaussianPSF, check_psf, check_light, emitter_tensors
 from .structures import Uniform
 
 # %% ../nbs/05_simulate.ipynb #pr0t0c02
@@ -63,6 +63,7 @@ def draw_emitters(
 ) -> pd.DataFrame: # Emitter table
     "Light up molecules: new ones in every frame, a Poisson number of them, or such that blink."
     frames, shown = _check_frames(frames), {"photons": photons, "sigma_nm": sigma_nm, "z_nm": z_nm}
+    _check_structure(structure)
     shown = {name: values for name, values in shown.items() if values is not None or name == "photons"}
     for name, values in shown.items(): check_values(name, values, -np.inf if name == "z_nm" else 0.)
     for name, value in [("density", density), ("count", count)]:
@@ -102,6 +103,13 @@ def _check_frames(
     if not isinstance(frames, int | np.integer) or frames < 1:
         raise ValueError(f"frames must be a whole number from 1, got {frames!r}")
     return int(frames)
+
+def _check_structure(structure):
+    "Refuse what cannot draw places: a name, or the class in place of one that was made."
+    if structure is None or isinstance(structure, Structure) and not isinstance(structure, type): return
+    hint = f"make one first, structure={structure.__name__}(...)" if isinstance(structure, type) else \
+        "make one with Uniform(), Filaments(...), NuclearPores(...) or a class of yours that has sample"
+    raise ValueError(f"structure must be something that draws places, got {structure!r}: {hint}")
 
 # %% ../nbs/05_simulate.ipynb #r0wl1m02
 _MOST_ROWS, _ROW_BYTES = 10**8, 150 # of a table; the second while it is made, measured
@@ -207,8 +215,8 @@ def film(
     stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
 ) -> np.ndarray: # Movie in counts, uint16, (T, H, W); as a stream, what gives its frames once and in order
     "Film the emitters: spots, background, camera. A block of frames at a time, so that long movies fit."
-    shape = (_check_frames(frames), *_check_size(size_px))
-    check_light(emitters, shape, camera.pixel_nm)
+    shape, psf = (_check_frames(frames), *_check_size(size_px)), check_psf(psf)
+    check_light(emitters, shape, as_camera(camera).pixel_nm)
     if not isinstance(background, Background): background = Background(background)
     levels, pattern = background.draw(frames, shape[1:], generator)
     device = generator.device if generator else torch.device("cpu")
@@ -290,7 +298,7 @@ def simulate(
     stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, uint16, (T, H, W), and the emitter table
     "Make a movie of blinking molecules, and the table of where they are."
-    generator = make_generator(seed, pick_device(device))
+    generator, psf, camera = make_generator(seed, pick_device(device)), check_psf(psf), as_camera(camera)
     size, field_nm = _check_size(size_px), tuple(n*camera.pixel_nm for n in _check_size(size_px))
     path = None if drift is None else drift.path(frames, generator)
     seen_nm, corner = (field_nm, (0., 0.)) if path is None or structure is not None else _seen(path, field_nm)

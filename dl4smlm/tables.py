@@ -89,7 +89,8 @@ def read_localizations(
     check_pixel_size_nm(pixel_nm)
     found = table_format(path) if format is None else format
     known = _format(found)
-    return known.read(path, pixel_nm, known.first_frame if first_frame is None else first_frame, drop_broken=drop_broken)
+    first_frame = known.first_frame if first_frame is None else first_frame
+    return known.read(path, pixel_nm, first_frame, drop_broken=drop_broken)
 
 def _format(name):
     if name not in FORMATS: raise ValueError(f"there is no format {name!r}: choose one of {', '.join(FORMATS)}")

@@ -50,12 +50,15 @@ def _our_name(header, pixel_nm):
 # %% ../nbs/06b_thunderstorm.ipynb #b6111eba
 def _in_small_letters(headers):
     "Write names of the format in small letters, where there is no other column of that name."
-    names = [_parts(header)[0] for header in headers]
-    small = [name.lower() for name in names]
+    parts = [_parts(header) for header in headers]
+    small = [name.lower() for name, _ in parts]
+    meant = [small.count(name) == 1 and _fits(name, unit) for name, (_, unit) in zip(small, parts)]
+    return [name + header[len(name):] if is_meant else header for name, header, is_meant in zip(small, headers, meant)]
+
+def _fits(name, unit):
+    "Whether this is a name of the format with a unit that it may have."
     units = {"": ("",), "nm": (*LENGTHS_NM, "px"), "photon": ("photon", "photons")}
-    return [name.lower() + header[len(name):] if name not in _OURS and small.count(name.lower()) == 1
-            and (name.lower() in ("x", "y", "id") or _parts(header)[1] in units[_OURS.get(name.lower(), ("", ""))[1]])
-            and name.lower() in (*_OURS, "id") else header for name, header in zip(names, headers)]
+    return name in ("x", "y", "id") or name in _OURS and unit in units[_OURS[name][1]]
 
 # %% ../nbs/06b_thunderstorm.ipynb #290817cc
 def _their_name(column):

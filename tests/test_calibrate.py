@@ -9,6 +9,7 @@ import torch
 import dl4smlm as smlm
 from dl4smlm.cli.commands import main
 from dl4smlm.data import Normalise
+from dl4smlm.localize import usual_radius_nm
 
 
 def made_up(number, seed):
@@ -161,3 +162,33 @@ def test_a_failed_attempt_leaves_the_network_as_it_was():
         with pytest.raises(ValueError, match="to this movie"): smlm.pick_threshold(model, movie, far, score=score)
     with pytest.raises(ValueError, match="simulate more frames"): smlm.calibrate(model, movie, far)
     assert (model.threshold, model.calibration) == (0.37, before)
+
+
+def test_stated_errors_grow_with_the_pixels_of_the_movie():
+    "The same counts with other pixels: all that is in nm is larger in their ratio, and no more or less honest for it."
+    model = smlm.from_pretrained("fidstorm")
+    movie, truth = smlm.simulate(60, 2, 24, smlm.Camera(pixel_nm=100), photons=(500., 4000.), seed=3)
+    smlm.calibrate(model, movie, truth, even=True)
+    assert model.calibration["pixel_nm"] == 12.5
+    seen, rows = {}, {}
+    for pixel_nm in (65, 100, 160):
+        density = smlm.reconstruct(model, movie, pixel_nm=pixel_nm, radius_nm=usual_radius_nm(pixel_nm), progress=False)
+        seen[pixel_nm] = smlm.localize(density)
+        there = truth.assign(x_nm=truth["x_nm"]*pixel_nm/100, y_nm=truth["y_nm"]*pixel_nm/100)
+        rows[pixel_nm] = smlm.error_ratio(seen[pixel_nm], there, pixel_nm).std()
+    for pixel_nm in (65, 160):
+        for name in ("x_nm", "y_nm", "spread_nm", "uncertainty_nm"):
+            np.testing.assert_allclose(seen[pixel_nm][name], seen[100][name]*pixel_nm/100, rtol=1e-6)
+        np.testing.assert_allclose(seen[pixel_nm]["probability"], seen[100]["probability"])
+        assert rows[pixel_nm] == pytest.approx(rows[100], rel=1e-4)
+
+
+def test_a_calibration_means_the_same_with_and_without_its_pixel():
+    found, truth = made_up(5000, 0)
+    plain, noted = (smlm.fit_calibration(found, truth, pixel_nm=size) for size in (None, 12.5))
+    assert noted == plain | {"pixel_nm": 12.5}
+    grid = {"grid": smlm.grid_bias(found, 12.5).correction()}
+    for more in ({}, grid):
+        for size in (None, 12.5):  # to the last bit
+            stated = smlm.add_uncertainty(found, noted | more, size)
+            pd.testing.assert_frame_equal(stated, smlm.add_uncertainty(found, plain | more), check_exact=True)

@@ -1,28 +1,13 @@
 "A module imports only from modules of a lower rank: that is the reading order of the book."
 import ast
+import re
 
 import pytest
 
-from project import PACKAGE, modules
+from project import PACKAGE, modules, read
 
-RANKS = [
-    "core exercises losses layers rewrite parallel strangers",
-    "checkpoint weighted heatmap metrics tiff thunderstorm blemishes",
-    "io formats",
-    "viz psf camera structures background blinking containers models.contract localize blocks pipeline",
-    "simulate moments data learner evaluate render tables bound resolution drift models.deepstorm models.fidstorm models.srcnn",
-    "card views live player callbacks classic finder photons merge models.skipstorm models.ustorm models.drlstorm fuse",
-    "models.zoo reconstruct microscope shelf",
-    "bundle calibrate distill explore",
-    "bench recipes demo compare inside",
-    "atlas",
-    "cli.door",
-    "cli.movies",
-    "cli.film",
-    "cli.train cli.reconstruct cli.tables cli.judge cli.tools",
-    "cli.commands",
-]
-RANK = {name: rank for rank, names in enumerate(RANKS) for name in names.split()}
+RANKS = re.findall(r"^\| \d+ \| (.*?) \|", read("CONTRIBUTING.md"), re.M)
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in re.findall(r"`(.*?)`", names)}
 
 
 def imported(source, module):
@@ -46,7 +31,7 @@ FULL_NAMES = {f"dl4smlm.{name}" for name in [*RANK, *modules()]}
 
 @pytest.mark.parametrize("module", modules())
 def test_imports_only_lower_ranks(module):
-    assert module in RANK, f"give {module} a rank in tests/test_layers.py"
+    assert module in RANK, f"give {module} a rank in the table of CONTRIBUTING.md"
     for other in imported(modules()[module].read_text(encoding="utf-8"), module):
         if not other and module.startswith("cli."): continue  # commands may use the package as users do
         assert other in RANK, f"{module} imports {other or 'the whole package'}, which has no rank: name a module"

@@ -1,11 +1,15 @@
 "Localizing at real size: nothing counted twice, nothing that depends on blocks, frames or device, memory that is flat."
+import warnings
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.localize import add_uncertainty, find_peaks, localize
+from dl4smlm.reconstruct import Reconstruction
 
 
 def crowded(frames, height, width, number, seed):
@@ -82,3 +86,34 @@ def test_long_movies_are_read_in_blocks():
     found = localize(movie, 10)
     assert found["frame"].tolist() == list(range(5000))
     assert movie.largest <= 256
+
+
+def test_a_pixel_that_is_not_meant_is_refused_or_remarked():
+    peaks = np.array([[0, 10., 20., 1., 1., 5.]])
+    seen = Reconstruction(np.zeros((80, 80), np.float32), peaks, 0.1, 30., 12.5)
+    for wrong in (0.0125, 0, -12.5, 2000, float("nan"), "12.5", [12.5], True):
+        with pytest.raises(ValueError, match="pixel_nm.*got"): localize(seen, wrong)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for right in (None, 12.5, 12.6, np.float32(12.5)):
+            assert localize(seen, right)["x_nm"][0] == pytest.approx(125, rel=0.01)
+    with pytest.warns(UserWarning, match="says that its pixels have 12.5 nm: 100 nm is used, as given.") as told:
+        assert localize(seen, 100)["x_nm"][0] == 1000
+    assert told[0].filename == __file__
+
+
+@pytest.mark.parametrize("wrong", [[[0.]*32]*32, "density.tif", None, 7])
+def test_what_is_no_density_is_refused(wrong):
+    with pytest.raises(ValueError, match="a density is an array .T, rH, rW., or what `reconstruct` returns, got"):
+        localize(wrong, 10)
+
+
+def test_arrays_that_must_not_be_written_to():
+    density = crowded(2, 32, 32, 30, 0).numpy()
+    frozen = density.copy()
+    frozen.flags.writeable = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for same in (frozen, density[::-1].copy()[::-1], density.astype(">f4"), np.broadcast_to(density, (2, 32, 32))):
+            pd.testing.assert_frame_equal(localize(same, 10), localize(torch.tensor(density), 10))
+    assert np.array_equal(frozen, density)

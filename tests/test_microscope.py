@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from dl4smlm.blemishes import bad_pixels
 from dl4smlm.blinking import Blinking, LogNormal
 from dl4smlm.camera import Camera, emccd_camera, make_camera, scmos_camera
-from dl4smlm.io import open_movie
+from dl4smlm.io import open_movie, save_movie
 from dl4smlm.microscope import match_microscope, show_match
 from dl4smlm.psf import GaussianPSF
 from dl4smlm.simulate import simulate
@@ -83,7 +83,7 @@ def brightness(request):
     for seed, (name, (photons, blinking)) in enumerate(BRIGHTNESS.items()):
         side = 48 + 2*border
         movie, truth = simulate(400, 0.5, side, Camera(), photons=photons, blinking=blinking, seed=200 + seed)
-        found = match_microscope(movie[:, border:side - border, border:side - border])
+        found = match_microscope(movie[:, border:side - border, border:side - border], Camera(100))
         true = truth["photons"].mean(), len(truth)/movie.size*100  # 100 pixels in a square micrometre
         rows[name] = [(getattr(found, what) - value)/found.errors[what]
                       for what, value in zip(("photons", "density"), true)]
@@ -97,7 +97,16 @@ def test_stated_errors_of_photons_and_density_are_honest(brightness):
 
 def test_the_border_of_a_simulated_movie_costs_no_density():
     movie, truth = simulate(500, 0.5, 48, photons=2000., seed=7)
-    assert match_microscope(movie).density == pytest.approx(len(truth)/movie.size*100, rel=0.04)
+    assert match_microscope(movie, Camera(100)).density == pytest.approx(len(truth)/movie.size*100, rel=0.04)
+
+
+def test_the_pixel_size_is_never_invented(tmp_path):
+    movie, _ = simulate(100, 0.5, 48, Camera(160), GaussianPSF(176), seed=7)
+    with pytest.raises(ValueError, match=r"the pixel size is missing: give camera=Camera\(pixel_nm=...\)"):
+        match_microscope(movie)
+    save_movie(tmp_path/"a.tif", movie, pixel_nm=160)
+    with open_movie(tmp_path/"a.tif") as opened: found = match_microscope(opened)
+    assert found.camera.pixel_nm == 160 and found.psf.sigma_nm == pytest.approx(176, rel=0.05)
 
 
 def test_a_camera_that_multiplies_is_not_taken_for_one_that_does_not():
@@ -105,13 +114,13 @@ def test_a_camera_that_multiplies_is_not_taken_for_one_that_does_not():
     right, wrong = (match_microscope(movie, told).doubts for told in (emccd_camera(107), Camera(107)))
     assert any("em_gain" in doubt for doubt in wrong) and not any("em_gain" in doubt for doubt in right)
     plain, _ = simulate(200, 0.5, 48, Camera(read_noise_e=0.3), seed=9)
-    assert not any("em_gain" in doubt for doubt in match_microscope(plain).doubts)
+    assert not any("em_gain" in doubt for doubt in match_microscope(plain, Camera(100)).doubts)
 
 
 def test_a_fixed_pattern_of_offsets_does_not_count_as_blinking():
     movie, _ = simulate(300, 0.5, 64, background=10, seed=3)
     pattern = np.random.default_rng(0).normal(0, 3, movie.shape[1:]).round()  # as much as a scientific CMOS has
-    plain, found = match_microscope(movie), match_microscope((movie + pattern).astype(np.uint16))
+    plain, found = (match_microscope(seen, Camera(100)) for seen in (movie, (movie + pattern).astype(np.uint16)))
     assert found.psf.sigma_nm == pytest.approx(plain.psf.sigma_nm, rel=0.01)
     assert found.camera.electrons_per_count == pytest.approx(plain.camera.electrons_per_count, rel=0.1)
     assert found.photons == pytest.approx(plain.photons, rel=0.15)
@@ -133,7 +142,7 @@ def spoil(kind, movie):
                                                 ("dark frames", "frames", 3), ("bad pixels", "pixels", 3)])
 def test_what_is_no_molecule_does_not_count(kind, what, number):
     movie, _ = simulate(500, 0.8, 48, Camera(100), photons=(1000, 3000), background=10, seed=0)
-    plain, found = match_microscope(movie), match_microscope(spoil(kind, movie))
+    plain, found = (match_microscope(seen, Camera(100)) for seen in (movie, spoil(kind, movie)))
     assert found.camera.electrons_per_count == pytest.approx(0.5, rel=0.06)
     assert found.background == pytest.approx(plain.background, abs=1)
     assert found.photons == pytest.approx(plain.photons, rel=0.06)
@@ -153,7 +162,7 @@ def test_no_light_is_taken_for_a_bad_pixel(sigma_nm, density, photons, structure
 
 def test_the_picture_leaves_out_what_the_measurement_left_out():
     movie = spoil("saturated start", simulate(500, 0.8, 48, Camera(100), background=10, seed=0)[0])
-    axes = show_match(movie, match_microscope(movie))
+    axes = show_match(movie, match_microscope(movie, Camera(100)))
     assert axes[2].get_xlim()[1] < 10_000
     plt.close("all")
 
@@ -161,13 +170,13 @@ def test_the_picture_leaves_out_what_the_measurement_left_out():
 def test_molecules_that_bleach_are_no_chance():
     how = {"size_px": 48, "camera": Camera(100), "photons": (1000, 3000), "background": 10}
     movie = np.concatenate([simulate(20, 0.1**(part/49), seed=part, **how)[0] for part in range(50)])  # from 1 to 0.1
-    found = match_microscope(movie)
+    found = match_microscope(movie, Camera(100))
     assert found.camera.electrons_per_count == pytest.approx(0.5, rel=0.1)
     assert found.photons == pytest.approx(2000, rel=0.1)
     assert any("density is uncertain" in doubt for doubt in found.doubts)
     for seed in range(3):
         with pytest.raises(ValueError, match="nothing blinks"):
-            match_microscope(simulate(500, 0, 48, Camera(100), background=10, seed=seed)[0])
+            match_microscope(simulate(500, 0, 48, Camera(100), background=10, seed=seed)[0], Camera(100))
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="DL4SMLM_DATA names no folder with published movies")

@@ -187,3 +187,30 @@ def test_structures_and_distributions_of_the_package_are_what_signatures_ask_for
         assert isinstance(structure, Structure)
     assert isinstance(smlm.Exponential(800), Distribution)
     assert not isinstance(800., Distribution) and not isinstance("filaments", Structure)
+
+
+class Middle:
+    "A structure with a single place."
+    def sample(self, n, field_nm, generator): return torch.full((n, 2), field_nm[0]/2)
+
+
+def test_a_stream_films_for_the_microscope_that_was_matched():
+    "What a movie told, given to a stream as it is: spots of that width, and no others."
+    found = smlm.Microscope(smlm.Camera(), smlm.GaussianPSF(180.), 5000., 100., 0., 1., {}, ())
+    live = smlm.LiveSimulation(**found.settings(), structure=Middle(), size_px=24, batch_size=32, device="cpu")
+    assert live.psfs == (found.psf,) and "sigma_nm" not in live.ranges
+    light = torch.cat([live.batch(k)[0] for k in range(8)]).sum((0, 1, 2))
+    place = 100*(torch.arange(24) - 11.5)
+    assert abs((light @ place**2/light.sum() - 100**2/12).sqrt() - 180) < 3
+
+
+def test_a_width_that_is_given_comes_first_and_without_any_there_is_a_range():
+    def first(**settings): return smlm.LiveSimulation(size_px=16, upscale=2, seed=4, device="cpu", **settings).batch(0)
+
+    def same(*pair): return all(map(torch.equal, *pair))
+
+    psf = smlm.GaussianPSF()
+    assert same(first(), first(sigma_nm=(95., 125.), psf=psf))
+    assert same(first(sigma_nm=None), first(psf=psf)) and not same(first(), first(psf=psf))
+    assert same(first(sigma_nm=(95., 125.), psf=smlm.GaussianPSF(300.)), first())
+    with pytest.raises(ValueError, match="sigma_nm must be one number or a range"): first(sigma_nm="wide")

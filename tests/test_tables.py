@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.core import make_emitters
+from dl4smlm.merge import merge_localizations
 from dl4smlm.tables import read_localizations, save_localizations
 
 DATA = os.environ.get("DL4SMLM_DATA", "")
@@ -74,6 +75,9 @@ def test_garbage_is_refused_or_read(tmp_path_factory, data):
     ("frame,x [nm],y [nm],intensity [ADU]", "1,50,60,300", {"x_nm": 50, "y_nm": 60, "intensity [ADU]": 300}),
     ("frame,x [nm],y [nm],comment,chi2", "1,50,60,good,NaN", {"x_nm": 50, "y_nm": 60}),
     ("frame,x [px],y [px],sigma [px]", "1,0.5,0.6,1", {"x_nm": 50, "y_nm": 60, "sigma_nm": 100}),
+    ("Frame,X [nm],Y [nm]", "1,50,60", {"x_nm": 50, "y_nm": 60}),
+    ("ID,FRAME,X [um],Y [px],Sigma [nm]", "1,1,0.05,0.6,100", {"x_nm": 50, "y_nm": 60, "sigma_nm": 100}),
+    ("frame,x [nm],y [nm],X [nm],Sigma", "1,50,60,7,3", {"x_nm": 50, "y_nm": 60, "X_nm": 7, "Sigma": 3}),
 ])
 def test_flavours(header, row, expected, tmp_path):
     for end in ("\n", "\r\n"):
@@ -144,3 +148,61 @@ def test_tables_of_others():
         if path.name == "positions_demo1.csv":
             assert table[["x_nm", "y_nm"]].min().min() >= 0 and table[["x_nm", "y_nm"]].max().max() < 6400
             assert table["frame"].max() == 19
+
+
+ROWS = "frame,x [nm],y [nm],uncertainty [nm]\n1,50,60,9\n2,70,80,%s\n3,90,95,8\n"
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-inf", "", "n/a"])
+def test_rows_that_are_broken_can_be_left_out(word, tmp_path):
+    (tmp_path/"a.csv").write_text(ROWS % word)
+    with pytest.raises(ValueError, match="the first is row 2: repair or remove these rows, or .* drop_broken=True"):
+        read_localizations(tmp_path/"a.csv")
+    with pytest.warns(UserWarning, match="1 of 3 rows are left out, without a .* in uncertainty .nm.: row 2") as told:
+        table = read_localizations(tmp_path/"a.csv", drop_broken=True)
+    assert table["frame"].tolist() == [0, 2] and table["uncertainty_nm"].tolist() == [9, 8]
+    assert told[0].filename == __file__  # the line that is to blame is that of the user
+
+
+def test_a_whole_table_is_read_without_a_word(tmp_path, recwarn):
+    (tmp_path/"a.csv").write_text(ROWS % 7)
+    pd.testing.assert_frame_equal(*(read_localizations(tmp_path/"a.csv", drop_broken=drop) for drop in (True, False)))
+    assert not len(recwarn)
+
+
+def test_arguments_in_the_wrong_order_are_told(tmp_path):
+    table = make_emitters([0], [50], [60])
+    for wrong in ((tmp_path/"a.csv", table), (str(tmp_path/"a.csv"), table), (table, table)):
+        with pytest.raises(ValueError, match=r"got DataFrame: the order is save_localizations\(table, path\)"):
+            save_localizations(*wrong)
+    with pytest.raises(ValueError, match="the name of a file is needed, got DataFrame"): read_localizations(table)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("ending", ["hdf5", "h5", "csv", "smlm"])
+def test_merged_molecules_keep_their_gain_in_a_file(ending, tmp_path):
+    "From another program, merged, and to another program: every axis is known better by the same factor."
+    seen = make_emitters(range(4), [100, 101, 99, 100], 100., 1000., uncertainty_x_nm=8., uncertainty_y_nm=12.)
+    save_localizations(seen, tmp_path/"seen.h5", pixel_nm=100)
+    merged = merge_localizations(read_localizations(tmp_path/"seen.h5"))
+    save_localizations(merged, tmp_path/f"merged.{ending}", pixel_nm=100)
+    again = read_localizations(tmp_path/f"merged.{ending}").iloc[0]
+    errors = again[["uncertainty_x_nm", "uncertainty_y_nm", "uncertainty_nm"]].astype(float)
+    np.testing.assert_allclose(errors, [4, 6, 5], rtol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_places_of_merged_molecules_are_as_good_as_stated(seed):
+    "Errors that differ between the axes and from frame to frame: what is stated after merging is true for each axis."
+    rng, number = np.random.default_rng(seed), 4000
+    errors = {name: rng.uniform(3, 30, 4*number) for name in "xyz"}
+    true = {name: np.repeat(1000.*np.arange(number) if name == "x" else np.full(number, 500.), 4) for name in "xyz"}
+    places = {f"{name}_nm": true[name] + errors[name]*rng.standard_normal(4*number) for name in "xyz"}
+    found = make_emitters(np.tile(range(4), number), **places, true_nm=true["x"],
+                          **{f"uncertainty_{name}_nm": errors[name] for name in "xyz"})
+    merged = merge_localizations(found, 300.)
+    merged = merged[merged["detections"] == 4]
+    assert len(merged) > 0.95*number
+    for name in "xyz":
+        off = merged[f"{name}_nm"] - (merged["true_nm"] if name == "x" else 500)
+        assert (off/merged[f"uncertainty_{name}_nm"]).std() == pytest.approx(1, abs=0.05)

@@ -179,6 +179,8 @@ def _match(
         (folder/"settings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
         save_figure(smlm.show_match(stack, found, seed), folder/"match.png")
     print(found)
+    if any(doubt.startswith("pixels that are hot") for doubt in found.doubts):
+        print("`dl4smlm reconstruct --mend` fills such pixels in")
 
 # %% ../../nbs/26b_cli.film.ipynb #45c0cdcf
 def read_match(

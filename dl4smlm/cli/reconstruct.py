@@ -19,7 +19,7 @@ import dl4smlm as smlm
 from .door import (Device, FinePixelNm, Out, Overwrite, PixelNm, Seed, Threads, check_positive, command,
                               new_app, option, save_figure, warn)
 from .film import read_match
-from .movies import Channel, Depth, Frames, Series, check_truth, chosen, known_pixel_nm, opened
+from .movies import Channel, Depth, Frames, Mend, Series, check_truth, chosen, known_pixel_nm, opened
 
 # %% ../../nbs/26d_cli.reconstruct.ipynb #99b0887b
 app = new_app()
@@ -56,6 +56,7 @@ def _reconstruct(
     series: Series = None,
     channel: Channel = None,
     z: Depth = None,
+    mend: Mend = False,
     camera: CameraCounts = None,
     match: Matched = None,
     threshold: Threshold = None,
@@ -84,7 +85,7 @@ def _look(given):
     if given.threads is not None: _set_threads(given.threads)
     part = smlm.free_folder(given.out, given.overwrite).resolve().with_name(f".{given.out.resolve().name}.part")
     microscope = given.match and read_match(given.match)
-    with opened(given.movie, given.pixel_nm, given.frames, **chosen(given)) as stack:
+    with opened(given.movie, given.pixel_nm, given.frames, mend=given.mend, **chosen(given)) as stack:
         net = smlm.from_pretrained(given.model)
         normalise, pixel_nm = _input(net, given.model, given.camera, microscope), _camera_pixel(net, stack, microscope)
         sigma_nm = microscope and microscope.psf.sigma_nm

@@ -16,7 +16,7 @@ import typer
 
 import dl4smlm as smlm
 from .door import Device, PixelNm, Threads, check_positive, command, new_app, option, pick, refuse_unused
-from .movies import Channel, Depth, Frames, Series, opened
+from .movies import Channel, Depth, Frames, Mend, Series, opened
 
 # %% ../../nbs/26g_cli.tools.ipynb #e8fb35ab
 app = new_app()
@@ -38,6 +38,7 @@ def _convert(
     frames: Frames = None,
     binning: Annotated[int | None, option("Add up squares of so many pixels a side: for pixels too small for a "
                                           "network.", "--bin", min=2)] = None,
+    mend: Mend = False,
     overwrite: Annotated[bool, option("Replace the second file if it is there; a Zarr store must be removed first.",
                                      "--overwrite")] = False,
 ):
@@ -49,9 +50,9 @@ def _convert(
     choice = {"series": series, "channel": channel, "z": z}
     if read_as is None and smlm.movie_format(source):
         refuse_unused("tables", to=write_as, movie=movie, first_frame=first_frame)
-        _convert_movie(source, target, pixel_nm, overwrite, choice | {"frames": frames, "binning": binning or 1})
+        _convert_movie(source, target, pixel_nm, overwrite, choice | {"frames": frames, "binning": binning or 1, "mend": mend})
     else:
-        refuse_unused("movies", **({} if movie else choice), frames=frames, bin=binning)
+        refuse_unused("movies", **({} if movie else choice), frames=frames, bin=binning, mend=mend or None)
         _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice)
 
 # %% ../../nbs/26g_cli.tools.ipynb #c0nvsp02
