@@ -211,7 +211,8 @@ def make_loaders(
 ) -> tuple[DataLoader, DataLoader]: # Batches (N, 1, h, w) and (N, 1, rh, rw) for training, and for validation
     "Split a movie by frame into training and validation batches."
     if patch_px < 8: raise ValueError(f"patch_px must be at least 8, got {patch_px}: networks need some surroundings")
-    if camera is not None and pixel_nm is None: check_pixel(as_camera(camera), movie)
+    if camera is not None: as_camera(camera)
+    if camera is not None and pixel_nm is None: check_pixel(camera, movie)
     if pixel_nm is None: pixel_nm = getattr(camera, "pixel_nm", None) or getattr(movie, "pixel_nm", None)
     if pixel_nm is None: raise ValueError("the pixel size is missing: give camera=Camera(pixel_nm=...) or pixel_nm=...")
     normalise = normalise or (Normalise.from_camera(camera) if camera else Normalise.from_movie(movie))

@@ -7,8 +7,10 @@ __all__ = ['match', 'Scores', 'share_of_all', 'inside_border', 'outcomes', 'scor
            'local_density', 'score_curve', 'test_model']
 
 # %% ../nbs/22_evaluate.ipynb #4a73a12e
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from numbers import Real
 
 import numpy as np
@@ -222,7 +224,17 @@ def _inside(found, truth, field_nm, border_nm):
         raise ValueError(f"no emitter is left to score by: all {len(truth)} of the truth lie no more than "
                          f"{border_nm:g} nm from the border of a field {field_nm[0]:g} nm high and {field_nm[1]:g} nm "
                          "wide, or outside: make border_nm smaller, and see that field_nm is (height, width) in nm")
+    _check_field(truth, field_nm, border_nm)
     return inside_border(found, field_nm, border_nm), inside
+
+def _check_field(truth, field_nm, border_nm):
+    "Refuse a field that leaves out a part of the truth; what lies outside by less than the border may stay."
+    if not border_nm: return
+    beyond = [~truth[name].between(-border_nm, side + border_nm) for name, side in zip(("y_nm", "x_nm"), field_nm)]
+    if outside := int((beyond[0] | beyond[1]).sum()):
+        raise ValueError(f"{outside} of the {len(truth)} emitters lie outside of a field {field_nm[0]:g} nm high and "
+                         f"{field_nm[1]:g} nm wide, and would not be scored: give field_nm=(height, width) of the "
+                         "whole movie in nm, or leave them out of the truth")
 
 def _photon_threshold(
     truth:pd.DataFrame, # True emitters, those near the border left out
@@ -237,6 +249,63 @@ def _photon_threshold(
     if isinstance(min_photons, str) or not min_photons > 0:
         raise ValueError(f"min_photons must be a number from 0, or 'quartile', got {min_photons!r}")
     return float(min_photons)
+
+# %% ../nbs/22_evaluate.ipynb #h1n70002
+def _some_frames(found, truth):
+    "Take some frames in the middle with about 2000 emitters, of the localizations one more at each end."
+    frames = np.sort(truth["frame"].to_numpy(dtype=float))
+    low, high = frames[max(len(frames)//2 - 1000, 0)], frames[min(len(frames)//2 + 1000, len(frames) - 1)]
+    columns = ["frame", "x_nm", "y_nm"]
+    return [table.loc[table["frame"].between(low - more, high + more).to_numpy(), columns].astype(float)
+            for table, more in ((found, 1), (truth, 0))]
+
+def _stretched(found, truth, factor):
+    "Multiply the smaller of two tables, so that nm remain nm: `found` by the factor, or `truth` by one through it."
+    a, b = max(factor, 1), max(1/factor, 1)
+    return (table.assign(x_nm=table["x_nm"]*by, y_nm=table["y_nm"]*by) for table, by in ((found, a), (truth, b)))
+
+def _would_be(found, truth, radius_nm, factor):
+    "The Jaccard index with positions multiplied, the number of pairs, and the factor, made better by the pairs."
+    for tries in range(1 if factor == 1 else 3):
+        a, b = _stretched(found, truth, factor)
+        i, j = _pair(a, b, radius_nm, False).T
+        jaccard = share_of_all(len(i), len(a) + len(b) - 2*len(i))
+        f, t = (table[["x_nm", "y_nm"]].to_numpy()[rows] for table, rows in ((found, i), (truth, j)))
+        if factor == 1 or tries == 2 or not (f*t).sum() > 0: break
+        factor = (f*t).sum()/(f*f).sum()
+    return jaccard, len(i), factor
+
+def _mistakes(found, truth, radius_nm):
+    "Try frames from 1, axes exchanged and other units: what would be changed, and the Jaccard index before and after."
+    if min(len(found), len(truth)) < 20: return None
+    found, truth = _some_frames(found, truth)
+    if not 20 <= min(len(found), len(truth)) <= max(len(found), len(truth)) <= 20_000: return None
+    width = [np.sqrt(table[["x_nm", "y_nm"]].var().sum()) for table in (found, truth)]
+    if not min(width) > 0: return None
+    ratio, tried = width[1]/width[0], []
+    factors = [1., ratio] if abs(ratio - 1) > 0.02 else [1.]
+    for shift, exchanged, factor in product((0, -1, 1), (False, True), factors):
+        table = found.rename(columns={"x_nm": "y_nm", "y_nm": "x_nm"}) if exchanged else found
+        table = table.assign(frame=table["frame"] + shift)
+        table = table[table["frame"].between(truth["frame"].min(), truth["frame"].max())]
+        jaccard, pairs, exact = _would_be(table, truth, radius_nm, factor)
+        changes = (shift != 0) + exchanged + (factor != 1)
+        tried.append((jaccard - 0.02*changes, jaccard, pairs, shift, exchanged, exact))
+    now, best = tried[0][1], max(tried)
+    return (now, *best[1:]) if best[2] >= 20 and best[1] >= max(0.4, 3*now) else None
+
+# %% ../nbs/22_evaluate.ipynb #h1n70003
+def _warn_of_mistakes(found, truth, radius_nm):
+    "Say what may have been mistaken, where hardly anything fits and one of the usual changes would help."
+    if not (seen := _mistakes(found, truth, radius_nm)): return
+    now, would_be, _, shift, exchanged, factor = seen
+    changes = {f"1 {'added to' if shift > 0 else 'taken from'} the frames of the localizations": shift,
+               "x and y of the localizations exchanged": exchanged,
+               f"the positions of the localizations times {factor:.4g}": factor > 1,
+               f"the positions of the truth times {1/factor:.4g}": factor < 1}
+    changed = " and ".join(name for name in changes if changes[name])
+    warnings.warn(f"hardly anything fits, Jaccard {now:.2f}, and with {changed} it would be {would_be:.2f} (tried "
+                  "on a part of the frames): see that both tables count frames from 0, are in nm, and have x along the columns", stacklevel=3)
 
 # %% ../nbs/22_evaluate.ipynb #29bba3b3
 def score_outcomes(
@@ -263,12 +332,15 @@ def evaluate(
     field_nm:tuple[float, float]|None=None, # Height and width of the field in nm, needed for a border
     min_photons:float|str=0., # Leave out emitters with no more photons, and their partners; "quartile" for a quarter
     optimal:bool=False, # As many pairs as possible, instead of the closest first
+    hint:bool=True, # Where hardly anything fits, try other frames, axes and units, and warn if one of them would help
 ) -> Scores: # Jaccard, precision, recall, F1, RMSE, bias, efficiency, and the counts behind them
     "Compare localizations with the truth, frame by frame."
     table = outcomes(found, truth, radius_nm, border_nm, field_nm, min_photons, optimal)
     threshold = _photon_threshold(inside_border(truth, field_nm, border_nm), min_photons)
-    return score_outcomes(table, radius_nm=float(radius_nm), border_nm=float(border_nm), min_photons=threshold,
-                          optimal=optimal)
+    scores = score_outcomes(table, radius_nm=float(radius_nm), border_nm=float(border_nm), min_photons=threshold,
+                            optimal=optimal)
+    if hint and scores.jaccard < 0.2: _warn_of_mistakes(found, truth, radius_nm)
+    return scores
 
 # %% ../nbs/22_evaluate.ipynb #0188ca70
 def challenge(
@@ -277,7 +349,8 @@ def challenge(
     field_nm:tuple[float, float]=(6400., 6400.), # Height and width of the field in nm
 ) -> tuple[Scores, Scores]: # Of all emitters, and of those above the lower quartile of the true photons
     "Score as the 2016 SMLM challenge does: 250 nm, a border of 450 nm, closest first, two photon thresholds."
-    return tuple(evaluate(found, truth, 250., 450., field_nm, photons) for photons in (0., "quartile"))
+    rule = found, truth, 250., 450., field_nm
+    return evaluate(*rule, 0.), evaluate(*rule, "quartile", hint=False)
 
 # %% ../nbs/22_evaluate.ipynb #263191ac
 def local_density(
