@@ -16,6 +16,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import chi2, norm
 
 from .core import check_emitters
+from .data import check_truth
 from .evaluate import evaluate, match
 from .localize import correct_grid, localize
 from .models.contract import EmitterNet
@@ -34,7 +35,7 @@ def threshold_curve(
                          "simulate more frames")
     confidence, names = found["confidence"], ("precision", "recall", "jaccard", "rmse_nm", "efficiency")
     if thresholds is None: thresholds = np.linspace(confidence.min(), np.percentile(confidence, 95), 40)
-    scores = [evaluate(found[confidence >= threshold], truth, radius_nm) for threshold in thresholds]
+    scores = [evaluate(found[confidence >= threshold], truth, radius_nm, hint=False) for threshold in thresholds]
     table = pd.DataFrame([[getattr(score, name) for name in names] for score in scores], columns=list(names))
     table.insert(0, "threshold", np.asarray(thresholds, dtype=float))
     return table
@@ -61,6 +62,8 @@ def show_thresholds(
     return axes
 
 # %% ../nbs/23b_calibrate.ipynb #2ed03ae2
+def _camera_pixel(model, movie, pixel_nm): return pixel_nm or getattr(movie, "pixel_nm", None) or model.pixel_nm
+
 def pick_threshold(
     model:EmitterNet, # A trained network; it remembers the threshold
     movie, # A movie like those to come, simulated: counts (T, H, W)
@@ -72,6 +75,7 @@ def pick_threshold(
     pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> float: # The threshold with the best score, or the highest with almost the best
     "Find the threshold that serves best on a simulated movie, and store it as `model.threshold`."
+    check_truth(movie, truth, _camera_pixel(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, floor=0.05, device=device, progress=False)
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
@@ -229,6 +233,7 @@ def calibrate(
     pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> dict: # Lists of numbers, also stored as `model.calibration`
     "Learn what a network's numbers mean on a simulated movie, and store it as `model.calibration`."
+    check_truth(movie, truth, _camera_pixel(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, device=device, progress=False)
     density = replace(density, calibration=None)  # as it is
     found, grid = localize(density, threshold=density.floor), {}

@@ -27,8 +27,8 @@ from tqdm.auto import tqdm
 from .bundle import from_pretrained
 from .calibrate import pick_threshold
 from .checkpoint import loader_generators
-from .core import check_emitters, pick_device, set_seed
-from .data import check_unit, rasterise
+from .core import pick_device, set_seed
+from .data import check_truth, rasterise
 from .evaluate import Scores, local_density, outcomes, score_curve
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
@@ -63,7 +63,7 @@ def judge(
 ) -> Verdict: # What every score is made of
     "Let a network work on a movie, and compare with the truth."
     pixel_nm = pixel_nm or _pixel(movie) or model.pixel_nm
-    _check_truth(movie, truth, pixel_nm)
+    check_truth(movie, truth, pixel_nm)
     net, edges = fuse_where_possible(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
     parts, tables, images, seconds, true = [], [], [], [], []
     for start, stop in zip(edges[:-1], edges[1:]):
@@ -317,11 +317,6 @@ def _load_all(trained):
 def _pixel(source):
     return getattr(source, "pixel_nm", None) or getattr(getattr(source, "dataset", None), "pixel_nm", None)
 
-def _check_truth(movie, truth, pixel_nm):
-    "Refuse a table of emitters that cannot be that of the movie."
-    check_emitters(truth, len(movie), pixel_nm and tuple(side*pixel_nm for side in movie.shape[1:]))
-    if pixel_nm: check_unit(truth, movie.shape[1:], pixel_nm)
-
 def _check_alike(models, train, *tests):
     "Refuse networks whose pictures cannot be compared, and movies that are not for these networks."
     fine = {model.upscale for model in models}
@@ -333,7 +328,7 @@ def _check_alike(models, train, *tests):
         if ours and its and abs(its/ours - 1) > 0.01: raise ValueError(
             f"the movie has pixels of {its:g} nm, and the networks are for pixels of {ours:g} nm: train them for the "
             f"movie's, open the movie with pixel_nm={ours:g} if its file is wrong, or `judge` each by itself")
-        _check_truth(movie, truth, its or ours)
+        check_truth(movie, truth, its or ours)
 
 def _check_contest(entries, trained, lr, seeds, **tests):
     if not entries and not trained: raise ValueError("a contest needs networks: name some, as in ['srcnn', 'fidstorm']")

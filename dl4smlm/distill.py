@@ -206,6 +206,7 @@ def _fit(pupil, loss, epochs, train, valid, progress, settings):
     learner.fit(epochs, progress)
     for name in ("normalise", "pixel_nm"):
         if hasattr(pupil, name): setattr(pupil.student, name, getattr(pupil, name))
+    pupil.student.threshold = pupil.student.calibration = None  # of the weights before
     return learner.history
 
 def _follow_hints(student, teacher, hint, guided, trusted, epochs, fit):

@@ -150,8 +150,8 @@ def _way_beside(found, still, frames, blocks, pixel_nm, progress):
     rest = _without(found, stuck, pixel_nm)
     where = ", ".join(f"({x:.0f}, {y:.0f})" for x, y in stuck[:3]) + ", ..."*(len(stuck) > 3)
     warnings.warn(f"{_count(stuck)} stood still while the sample moved, as hot pixels of the camera do: "
-                  f"{len(found) - len(rest)} of {len(found)} localizations, around (x, y) = {where} nm, were left out to "
-                  "find the drift, and had better leave the table too", stacklevel=3)
+                  f"{len(found) - len(rest)} of {len(found)} localizations, around (x, y) = {where} nm, were left out "
+                  "to find the drift, and had better leave the table too", stacklevel=3)
     return way if len(stuck) == len(still) else _way(rest, *settings)
 
 def _stays_behind(seen, way, pixel_nm):

@@ -275,6 +275,7 @@ def _would_be(found, truth, radius_nm, factor):
         factor = (f*t).sum()/(f*f).sum()
     return jaccard, len(i), factor
 
+# %% ../nbs/22_evaluate.ipynb #h1n7000d
 def _mistakes(found, truth, radius_nm):
     "Try frames from 1, axes exchanged and other units: what would be changed, and the Jaccard index before and after."
     if min(len(found), len(truth)) < 20: return None
@@ -305,7 +306,8 @@ def _warn_of_mistakes(found, truth, radius_nm):
                f"the positions of the truth times {1/factor:.4g}": factor < 1}
     changed = " and ".join(name for name in changes if changes[name])
     warnings.warn(f"hardly anything fits, Jaccard {now:.2f}, and with {changed} it would be {would_be:.2f} (tried "
-                  "on a part of the frames): see that both tables count frames from 0, are in nm, and have x along the columns", stacklevel=3)
+                  "on a part of the frames): see that both tables count frames from 0, are in nm, and have x along "
+                  "the columns", stacklevel=3)
 
 # %% ../nbs/22_evaluate.ipynb #29bba3b3
 def score_outcomes(
@@ -324,6 +326,7 @@ def score_outcomes(
         *shift.mean(0).tolist(), mad_nm=float(np.abs(shift).sum(1).mean()),
         photon_correlation=float(np.corrcoef(light.T)[0, 1]) if known else np.nan, **settings)
 
+# %% ../nbs/22_evaluate.ipynb #h1n7000c
 def evaluate(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm, perhaps photons
     truth:pd.DataFrame, # True emitters: frame, x_nm, y_nm, and photons if there is a threshold

@@ -311,6 +311,7 @@ def correct_grid(
         moved[name] = grid["pixel_nm"]*(whole + _look_up(part, (np.linspace(0, 1, len(belongs)), belongs)))
     return table.assign(**moved)
 
+# %% ../nbs/21_localize.ipynb #460225a9
 def add_uncertainty(
     table:pd.DataFrame, # Localizations with confidence and spread_nm
     calibration:dict, # Curves that `fit_calibration` made
@@ -328,6 +329,7 @@ def add_uncertainty(
         error = error*_look_up(table["brightness"], calibration["brightness"])
     return table.assign(probability=_look_up(sure, calibration["probability"]), uncertainty_nm=error)
 
+# %% ../nbs/21_localize.ipynb #aec5adc0
 def with_pixel(
     calibration:dict|None, # Curves that `fit_calibration` made
     pixel_nm:float|None, # Super-resolution pixel of the network's training data in nm, if it is known

@@ -17,8 +17,8 @@ from matplotlib import pyplot as plt
 from .blemishes import bad_pixels, fill_pixels, odd_frames
 from .camera import Camera, as_camera, check_pixel
 from .core import to_array
-from .moments import (close_pairs, dark_level, fit_line, fit_width, fluctuations, mean_product, noise_table,
-                             read_variance, solve_brightness, third_power, together)
+from .moments import (close_pairs, dark_level, expected_product, fit_line, fit_width, fluctuations,
+                             mean_product, noise_table, read_variance, solve_brightness, third_power)
 from .psf import GaussianPSF
 from .simulate import simulate
 
@@ -145,7 +145,7 @@ def _errors(values, parts, twins, seen, read, read_error, trust=0.02):
 def _doubts(seen, values, errors, frames, block, camera):
     apart = np.array([math.dist(*pair) for pair in close_pairs()])
     light = fluctuations(frames, block)
-    fitted = together(apart, seen["second"], seen["width_px"])
+    fitted = expected_product(apart, seen["second"], seen["width_px"])
     misfit = np.abs([mean_product(light, *pair) for pair in close_pairs()] - fitted).max()
     free = math.exp(-values["density"]*camera.pixel_nm**2/1e6*math.pi*(2.5*seen["width_px"])**2)
     if free < 0.4: yield (f"spots leave only {free:.0%} of the field dark: photons and background may be too high, "
@@ -162,7 +162,7 @@ def _doubts(seen, values, errors, frames, block, camera):
                f"{errors['background']:.1f} photons: take the offset from a dark movie")
     if values["sigma_nm"] < 0.75*camera.pixel_nm:
         yield "spots are narrower than 0.75 pixels: gain, offset and what follows from them are rough"
-    if misfit > 0.06*together(0, seen["second"], seen["width_px"]):
+    if misfit > 0.06*expected_product(0, seen["second"], seen["width_px"]):
         yield "spots are not Gaussian, or something else than molecules fluctuates: the width is a compromise"
     share = (frames >= camera.max_counts).float().mean().item()
     if share > 1e-5: yield f"{share:.2%} of the pixels are saturated"

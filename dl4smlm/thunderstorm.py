@@ -159,7 +159,7 @@ def make_table(
         if wrong.any() and name in NAMES:
             raise ValueError(f"{path}: {wrong.sum()} of {len(column)} rows have no finite number in column "
                              f"{columns[name][0]}, the first is row {wrong.argmax() + 1}: repair or remove these rows, "
-                             "or leave them out with drop_broken=True")
+                             "or leave them out with drop_broken=True (dl4smlm convert --drop-broken)")
         if not wrong.any(): kept[name] = column
     missing = [name for name in NEEDED_COLUMNS if name not in kept]
     if missing: raise ValueError(f"{path} has no column for {', '.join(missing)}: it is not a table of localizations")

@@ -1,6 +1,7 @@
 "The molecule measures against a second, plain way to each of them, on random tables."
 import math
-from itertools import permutations
+import warnings
+from itertools import combinations, permutations
 
 import numpy as np
 import pandas as pd
@@ -179,3 +180,66 @@ def test_a_border_that_leaves_no_emitter_is_no_empty_truth():
     nobody = evaluate(near_border, near_border[:0], border_nm=300, field_nm=FIELD)
     assert (nobody.true_positives, nobody.false_positives, nobody.jaccard) == (0, 0, 1)
     assert evaluate(near_border[:0], near_border, border_nm=90, field_nm=FIELD).recall == 0
+
+
+MISTAKES = {
+    "1 taken from the frames of the localizations": lambda table: table.assign(frame=table["frame"] + 1),
+    "x and y of the localizations exchanged": lambda table: table.rename(columns={"x_nm": "y_nm", "y_nm": "x_nm"}),
+    "the positions of the localizations times 107": lambda table: table.assign(**table[["x_nm", "y_nm"]]/107),
+}
+
+
+def crowd(n, frames, side, seed):
+    rng = np.random.default_rng(seed)
+    return make_emitters(rng.integers(0, frames, n), *rng.uniform(0, side, (2, n)))
+
+
+@pytest.mark.parametrize("side", [2000, 10_000, 100_000])
+@pytest.mark.parametrize("made", [names for n in (1, 2, 3) for names in combinations(MISTAKES, n)])
+def test_a_table_that_is_mistaken_is_told_from_a_bad_one(side, made):
+    "Frames from 1, exchanged axes, pixels, alone and together, in fields of 2 to 100 µm, a fifth missed and invented."
+    truth = crowd(3000, 1000, side, seed=0)
+    found = pd.concat([truth[600:], crowd(600, 1000, side, seed=1)], ignore_index=True)
+    right = evaluate(found, truth)
+    for name in made: found = MISTAKES[name](found)
+    with pytest.warns(UserWarning, match="hardly anything fits") as said: scores = evaluate(found, truth)
+    assert scores.jaccard < 0.2 and len(said) == 1 and said[0].filename == __file__
+    words = str(said[0].message)
+    assert {name for name in MISTAKES if name in words} == set(made)
+    assert abs(float(words.split("it would be ")[1][:4]) - right.jaccard) < 0.05
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert evaluate(found, truth, hint=False) == scores or math.isnan(scores.rmse_nm)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_said_of_a_table_that_is_bad_in_other_ways(seed):
+    "Other places, other frames, other density, a shifted field, one place for all: no change of the twelve helps."
+    rng = np.random.default_rng(seed)
+    truth = crowd(int(rng.integers(1, 3000)), int(rng.integers(1, 300)), 6400, seed)
+    tables = [crowd(int(rng.integers(1, 5000)), 300, 6400, seed + 100),
+              truth.assign(frame=rng.permutation(truth["frame"])),
+              truth.assign(x_nm=truth["x_nm"] + 2000), truth.assign(x_nm=0., y_nm=0.), truth.assign(x_nm=7., y_nm=9.),
+              truth.sample(frac=0.1, random_state=seed), truth.assign(frame=truth["frame"] + 7)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found in tables:
+            evaluate(found, truth)
+            evaluate(truth, found)
+
+
+def test_a_hint_does_not_mind_rows_of_any_number_nor_whole_numbers():
+    truth = crowd(200, 50, 6400, seed=0).round().astype(int)
+    found = truth.assign(frame=truth["frame"] + 1).set_axis([7]*len(truth))
+    with pytest.warns(UserWarning, match="1 taken from the frames"): evaluate(found, truth)
+
+
+def test_the_challenge_refuses_a_movie_larger_than_its_own_and_hints_once():
+    truth = crowd(2000, 100, 12_800, seed=0).assign(photons=np.arange(2000.))
+    for score in (challenge, lambda a, b: evaluate(a, b, border_nm=450, field_nm=(6400, 6400))):
+        with pytest.raises(ValueError, match="of the 2000 emitters lie outside of a field 6400 nm high"):
+            score(truth, truth)
+    assert challenge(truth, truth, (12_800, 12_800))[0].jaccard == 1
+    with pytest.warns(UserWarning, match="hardly anything fits") as said:
+        challenge(truth.assign(frame=truth["frame"] + 1), truth, (12_800, 12_800))
+    assert len(said) == 1

@@ -2,6 +2,7 @@
 import os
 import struct
 import threading
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from dl4smlm.data import Normalise, make_loaders
 from dl4smlm.io import open_movie, read_image, save_image, save_movie
 from dl4smlm.localize import localize
 from dl4smlm.models.zoo import create_model
-from dl4smlm.reconstruct import reconstruct
+from dl4smlm.reconstruct import Reconstruction, reconstruct
+from dl4smlm.render import save_picture
 from dl4smlm.tables import save_localizations
 
 DATA = os.environ.get("DL4SMLM_DATA", "")
@@ -368,3 +370,26 @@ def test_movies_of_others():
         with open_movie(path) as movie:
             np.testing.assert_array_equal(movie[:], tifffile.imread(path), err_msg=path.name)
             if "deepstorm" in str(path): assert movie.pixel_nm == 100
+
+
+def test_a_reconstruction_is_saved_as_it_is(tmp_path):
+    seen = Reconstruction(MOVIE[0].astype(np.float32), np.zeros((0, 6)), 0.1, 30., 12.5)
+    save_image(tmp_path/"a.tif", seen)
+    image, pixel_nm = read_image(tmp_path/"a.tif")
+    assert np.array_equal(image, seen.image) and pixel_nm == 12.5
+    with pytest.warns(UserWarning, match="says that its pixels have 12.5 nm: 100 nm is used, as given") as told:
+        save_image(tmp_path/"b.tif", seen, 100)
+    assert read_image(tmp_path/"b.tif")[1] == 100 and told[0].filename == __file__
+    for unknown in (seen.image, replace(seen, pixel_nm=None)):
+        with pytest.raises(ValueError, match="the pixel size is missing"): save_image(tmp_path/"c.tif", unknown)
+    assert not (tmp_path/"c.tif").exists()
+
+
+def test_arguments_in_the_wrong_order_are_told(tmp_path):
+    seen = Reconstruction(MOVIE[0].astype(np.float32), np.zeros((0, 6)), 0.1, 30., 12.5)
+    for save, what in ((save_movie, MOVIE), *((save_image, image) for image in (MOVIE[0], torch.ones(4, 4), seen))):
+        with pytest.raises(ValueError) as told: save(what, str(tmp_path/"a.tif"), 100)
+        assert f"got {type(what).__name__}: the order is {save.__name__}(path, " in str(told.value)
+    with pytest.raises(ValueError, match=r"the order is save_picture\(image, path"):
+        save_picture(tmp_path/"a.png", MOVIE[0], 100)
+    assert not list(tmp_path.iterdir())

@@ -64,7 +64,10 @@ def test_a_fit_that_cannot_begin_leaves_a_trained_network_as_it_was(trained, tmp
 
 def test_a_layer_that_has_a_threshold_of_its_own_keeps_it():
     class Steep(nn.Threshold):
-        def __init__(self): super().__init__(0.1, 0.); self.w = nn.Parameter(torch.ones(()))
+        def __init__(self):
+            super().__init__(0.1, 0.)
+            self.w = nn.Parameter(torch.ones(()))
+
         def forward(self, x): return super().forward(self.w*x)
 
     model, batch = Steep(), [(torch.ones(1, 1, 8, 8), torch.ones(1, 1, 8, 8))]

@@ -19,7 +19,7 @@ import dl4smlm as smlm
 from .door import (Device, FinePixelNm, Out, Overwrite, PixelNm, Seed, Threads, check_positive, command,
                               new_app, option, save_figure, warn)
 from .film import read_match
-from .movies import Channel, Depth, Frames, Mend, Series, check_truth, chosen, known_pixel_nm, opened
+from .movies import Channel, Depth, Frames, MendPixels, Series, check_truth, chosen, known_pixel_nm, opened
 
 # %% ../../nbs/26d_cli.reconstruct.ipynb #99b0887b
 app = new_app()
@@ -30,7 +30,8 @@ CameraCounts = Annotated[tuple[float, float] | None, option(
 Matched = Annotated[Path | None, option("The same, measured: settings.json of `dl4smlm match`.")]
 Threshold = Annotated[float | None, option("Least confidence of a molecule, about 1 for one that stands alone; "
                                            "without it, the network's own, or 0.2.", callback=check_positive)]
-RadiusNm = Annotated[float, option("Molecules of one frame are further apart than this, nm.")]
+RadiusNm = Annotated[float | None, option("Molecules of one frame are further apart than this, nm; without it, 0.3 "
+                                          "camera pixels, 30 nm at 100 nm.")]
 
 def _input(net, name, camera, microscope):
     "Say how counts become network input: from the camera, from the microscope that was found, or as in the training."
@@ -56,11 +57,11 @@ def _reconstruct(
     series: Series = None,
     channel: Channel = None,
     z: Depth = None,
-    mend: Mend = False,
+    mend: MendPixels = False,
     camera: CameraCounts = None,
     match: Matched = None,
     threshold: Threshold = None,
-    radius_nm: RadiusNm = 30.,
+    radius_nm: RadiusNm = None,
     keep_frames: Annotated[bool, option("Write every frame's density too, for `localize`.", "--keep-frames")] = False,
     precision: Annotated[str, option("float32; for speed bfloat16, or float16 on a GPU.")] = "float32",
     compiled: Annotated[bool, option("On a GPU, compile first: for long movies.", "--compile")] = False,
@@ -138,13 +139,18 @@ def _pace(density):
     return pace if density.rounding is None else f"{pace}; rounding changed densities by up to {density.rounding:.2g}"
 
 # %% ../../nbs/26d_cli.reconstruct.ipynb #8d9ac0e9
+def _calibration(card):
+    from dl4smlm.localize import with_pixel
+    fine = card.get("pixel_nm") and card["pixel_nm"]/card["network"]["upscale"]
+    return with_pixel(card["calibration"], fine)
+
 @command(app, "localize", "result/densities.tif --threshold 0.4 --out stricter")
 def _localize(
     densities: Annotated[Path, typer.Argument(help="Molecules per super-resolution pixel: a TIFF stack.")],
     out: Out,
     pixel_nm: FinePixelNm = None,
     threshold: Threshold = None,
-    radius_nm: RadiusNm = 30.,
+    radius_nm: RadiusNm = None,
     centre: Annotated[str, option("Place of a molecule: gravity, or fit of a Gaussian to its top.")] = "gravity",
     model: Annotated[str | None, option("The network that made them, for its threshold and calibration.")] = None,
     device: Device = "auto",
@@ -160,7 +166,7 @@ def _localize(
     with smlm.new_folder(out, overwrite) as folder, opened(densities, pixel_nm) as stack:
         found = smlm.localize(
             stack, known_pixel_nm(stack, "super-resolution"), threshold=threshold, radius_nm=radius_nm, device=device,
-            progress=True, centre=centre, calibration=card["calibration"])
+            progress=True, centre=centre, calibration=_calibration(card))
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 

@@ -16,7 +16,7 @@ import typer
 
 import dl4smlm as smlm
 from .door import Device, PixelNm, Threads, check_positive, command, new_app, option, pick, refuse_unused
-from .movies import Channel, Depth, Frames, Mend, Series, opened
+from .movies import Channel, Depth, Frames, MendPixels, Series, opened
 
 # %% ../../nbs/26g_cli.tools.ipynb #e8fb35ab
 app = new_app()
@@ -38,7 +38,9 @@ def _convert(
     frames: Frames = None,
     binning: Annotated[int | None, option("Add up squares of so many pixels a side: for pixels too small for a "
                                           "network.", "--bin", min=2)] = None,
-    mend: Mend = False,
+    mend: MendPixels = False,
+    drop_broken: Annotated[bool, option("Leave out rows of a table without a number where one is needed.",
+                                        "--drop-broken")] = False,
     overwrite: Annotated[bool, option("Replace the second file if it is there; a Zarr store must be removed first.",
                                      "--overwrite")] = False,
 ):
@@ -49,11 +51,13 @@ def _convert(
 
     choice = {"series": series, "channel": channel, "z": z}
     if read_as is None and smlm.movie_format(source):
-        refuse_unused("tables", to=write_as, movie=movie, first_frame=first_frame)
-        _convert_movie(source, target, pixel_nm, overwrite, choice | {"frames": frames, "binning": binning or 1, "mend": mend})
+        refuse_unused("tables", to=write_as, movie=movie, first_frame=first_frame, drop_broken=drop_broken or None)
+        choice |= {"frames": frames, "binning": binning or 1, "mend": mend}
+        _convert_movie(source, target, pixel_nm, overwrite, choice)
     else:
         refuse_unused("movies", **({} if movie else choice), frames=frames, bin=binning, mend=mend or None)
-        _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice)
+        reading = {"format": read_as, "first_frame": first_frame, "drop_broken": drop_broken}
+        _convert_table(source, target, reading, write_as, pixel_nm, movie, overwrite, choice)
 
 # %% ../../nbs/26g_cli.tools.ipynb #c0nvsp02
 def _convert_movie(source, target, pixel_nm, overwrite, choice):
@@ -65,11 +69,11 @@ def _convert_movie(source, target, pixel_nm, overwrite, choice):
     if b > 1: print(f"A pixel is the sum of {b} x {b}, so it has {b*b} times as many counts in the dark: let "
                     "`dl4smlm match` find out what this movie is like")
 
-def _convert_table(source, target, read_as, write_as, pixel_nm, movie, first_frame, overwrite, choice):
+def _convert_table(source, target, reading, write_as, pixel_nm, movie, overwrite, choice):
     shape = None
     if movie:
         with opened(movie, pixel_nm, **choice) as stack: shape, pixel_nm = stack.shape, stack.pixel_nm
-    table = smlm.read_localizations(source, pixel_nm, read_as, first_frame)
+    table = smlm.read_localizations(source, pixel_nm, **reading)
     smlm.check_emitters(table, frames=shape and shape[0])
     smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
     print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")

@@ -74,7 +74,7 @@ def _learn(given):
             batch_size=given.batch_size, valid_share=given.valid_share, pixel_nm=known_pixel_nm(stack))
         net = smlm.create_model(given.network, given.upscale)
         learner = smlm.Learner(net, train, valid, smlm.L1L2Loss(), given.lr, given.device, given.precision)
-        history = learner.fit(given.epochs, folder=unfinished, resume=True)
+        history = learner.fit(given.epochs, folder=unfinished, resume=given.resume)
         smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=given.movie, seed=given.seed)
     print(f"{given.network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, "
           f"in {given.out}")
