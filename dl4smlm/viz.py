@@ -213,7 +213,7 @@ def _draw_rows(images, size, zoom, pixel_nm):
 
 # %% ../nbs/01_viz.ipynb #c970e642
 def _known_pixel(movie, density):
-    image, fine_nm = getattr(density, "image", density), getattr(density, "pixel_nm", None) # that of its own, finer pixels
+    image, fine_nm = getattr(density, "image", density), getattr(density, "pixel_nm", None)
     return fine_nm*image.shape[-2]/movie.shape[-2] if fine_nm else getattr(movie, "pixel_nm", None)
 
 def _check_sizes(movie, shape, pixel_nm, *tables):

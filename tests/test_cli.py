@@ -239,7 +239,8 @@ def test_a_pixel_too_fine_to_be_written_leaves_no_unfinished_job(film, model, tm
 def test_calibration_goes_by_the_pixels_and_the_camera_of_the_movie(tmp_path):
     film, camera = tmp_path / "film", make_camera("scmos")
     accepted("simulate", "--out", film, "--frames", 80, "--size-px", 32, "--pixel-nm", 103, "--density", 2.56)
-    movie, (offset, gain) = np.asarray(open_movie(film / "movie.tif")[:]), (camera.offset_counts, camera.counts_per_photon)
+    offset, gain = camera.offset_counts, camera.counts_per_photon
+    movie = np.asarray(open_movie(film / "movie.tif")[:])
     save_movie(tmp_path / "bare.tif", movie)
     two = np.stack([np.full_like(movie, 65535), movie], axis=1)
     tifffile.imwrite(tmp_path / "two.tif", two, imagej=True, metadata={"axes": "TCYX"})
