@@ -157,10 +157,12 @@ def test_a_failed_attempt_leaves_the_network_as_it_was():
         for weights in model.parameters(): weights.abs_()
     movie = np.full((3, 16, 16), 100, np.uint16)
     movie[:, 8, 8] = 60_000
-    far = smlm.make_emitters([0, 1, 2], 1e6, 1e6)
+    far, outside = (smlm.make_emitters([0, 1, 2], place, place) for place in (50., 1e6))
     for score in ("efficiency", "jaccard"):
         with pytest.raises(ValueError, match="to this movie"): smlm.pick_threshold(model, movie, far, score=score)
     with pytest.raises(ValueError, match="simulate more frames"): smlm.calibrate(model, movie, far)
+    for attempt in (smlm.pick_threshold, smlm.calibrate):
+        with pytest.raises(ValueError, match="outside the field"): attempt(model, movie, outside)
     assert (model.threshold, model.calibration) == (0.37, before)
 
 
