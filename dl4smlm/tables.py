@@ -74,7 +74,7 @@ def _h5_format(path):
     if len(found) == 1: return found[0]
     if found: raise ValueError(f"{path} has tables of {' and '.join(found)}: say which is meant, format=...")
     raise ValueError(f"{path} is an HDF5 file with neither locs (Picasso) nor data (DECODE) in it, but with: "
-                     f"{', '.join(sorted(names))[:200]}")
+                     f"{', '.join(sorted(map(str, names)))[:200]}")
 
 # %% ../nbs/07_tables.ipynb #b6b20c84
 def read_localizations(

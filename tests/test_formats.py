@@ -160,6 +160,12 @@ def test_garbage_under_every_name(format, data, tmp_path_factory):
     assert "\n" not in str(refused.value)
 
 
+def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
+    with h5py.File(tmp_path/"odd.hdf5", "w") as file: file.create_group(b"\xff"), file.create_group("notes")
+    with pytest.raises(ValueError, match="neither locs") as told: read_localizations(tmp_path/"odd.hdf5")
+    assert "notes" in str(told.value) and "\n" not in str(told.value)
+
+
 def test_wrong_format_is_refused_in_one_line(tmp_path):
     "Every file, read as every other format: an error of one line, or a table where the columns happen to fit."
     for format, ending in FILES:
