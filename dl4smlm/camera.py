@@ -30,7 +30,7 @@ class Camera:
     em_gain:float|None=None # Electron-multiplying gain, None for a camera without it
     spurious_e:float=0. # Electrons that appear without light, per pixel and frame
     bits:int=16 # Counts end at 2**bits - 1
-    maps:"CmosMap|None"=None # Offset, noise and gain of each pixel, in place of the three numbers for all
+    maps:object=None # `CmosMap`: offset, noise and gain of each pixel, in place of the three numbers for all
 
     def __post_init__(self): _check_camera(self)
 
