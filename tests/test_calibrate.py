@@ -9,7 +9,6 @@ import torch
 import dl4smlm as smlm
 from dl4smlm.cli.commands import main
 from dl4smlm.data import Normalise
-from dl4smlm.localize import usual_radius_nm
 
 
 def made_up(number, seed):
@@ -174,7 +173,7 @@ def test_stated_errors_grow_with_the_pixels_of_the_movie():
     assert model.calibration["pixel_nm"] == 12.5
     seen, rows = {}, {}
     for pixel_nm in (65, 100, 160):
-        density = smlm.reconstruct(model, movie, pixel_nm=pixel_nm, radius_nm=usual_radius_nm(pixel_nm), progress=False)
+        density = smlm.reconstruct(model, movie, pixel_nm=pixel_nm, progress=False)  # the default radius too
         seen[pixel_nm] = smlm.localize(density)
         there = truth.assign(x_nm=truth["x_nm"]*pixel_nm/100, y_nm=truth["y_nm"]*pixel_nm/100)
         rows[pixel_nm] = smlm.error_ratio(seen[pixel_nm], there, pixel_nm).std()
