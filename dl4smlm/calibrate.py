@@ -20,7 +20,7 @@ from .data import check_truth
 from .evaluate import evaluate, match
 from .localize import correct_grid, localize
 from .models.contract import EmitterNet
-from .reconstruct import reconstruct
+from .reconstruct import camera_pixel_nm, reconstruct
 
 # %% ../nbs/23b_calibrate.ipynb #ba928f6b
 def threshold_curve(
@@ -62,8 +62,6 @@ def show_thresholds(
     return axes
 
 # %% ../nbs/23b_calibrate.ipynb #2ed03ae2
-def _camera_pixel(model, movie, pixel_nm): return pixel_nm or getattr(movie, "pixel_nm", None) or model.pixel_nm
-
 def pick_threshold(
     model:EmitterNet, # A trained network; it remembers the threshold
     movie, # A movie like those to come, simulated: counts (T, H, W)
@@ -75,7 +73,7 @@ def pick_threshold(
     pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> float: # The threshold with the best score, or the highest with almost the best
     "Find the threshold that serves best on a simulated movie, and store it as `model.threshold`."
-    check_truth(movie, truth, _camera_pixel(model, movie, pixel_nm))
+    check_truth(movie, truth, camera_pixel_nm(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, floor=0.05, device=device, progress=False)
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
@@ -233,7 +231,7 @@ def calibrate(
     pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> dict: # Lists of numbers, also stored as `model.calibration`
     "Learn what a network's numbers mean on a simulated movie, and store it as `model.calibration`."
-    check_truth(movie, truth, _camera_pixel(model, movie, pixel_nm))
+    check_truth(movie, truth, camera_pixel_nm(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, device=device, progress=False)
     density = replace(density, calibration=None)  # as it is
     found, grid = localize(density, threshold=density.floor), {}

@@ -30,13 +30,14 @@ from .checkpoint import loader_generators
 from .core import pick_device, set_seed
 from .data import check_truth, rasterise
 from .evaluate import Scores, local_density, outcomes, score_curve
+from .io import Movie
 from .learner import Callback, Learner, compute_loss
 from .localize import localize
 from .losses import L1L2Loss
 from .metrics import enlarge, nmse, ssim
 from .models.contract import EmitterNet
 from .models.zoo import create_model
-from .reconstruct import bytes_per_pixel, fuse_where_possible, reconstruct
+from .reconstruct import bytes_per_pixel, camera_pixel_nm, fuse_where_possible, reconstruct
 from .viz import busiest_window, mean_image, show_images, white_level
 
 # %% ../nbs/25b_compare.ipynb #5ee1680c
@@ -62,12 +63,12 @@ def judge(
     pixel_nm:float|None=None, # Camera pixel in nm; None for that of the movie's file, else of the training data
 ) -> Verdict: # What every score is made of
     "Let a network work on a movie, and compare with the truth."
-    pixel_nm = pixel_nm or _pixel(movie) or model.pixel_nm
+    pixel_nm, part = camera_pixel_nm(model, movie, pixel_nm), getattr(movie, "part", lambda *ends: movie[slice(*ends)])
     check_truth(movie, truth, pixel_nm)
     net, edges = fuse_where_possible(model), np.unique(np.linspace(0, len(movie), groups + 1).astype(int))
     parts, tables, images, seconds, true = [], [], [], [], []
     for start, stop in zip(edges[:-1], edges[1:]):
-        seen = reconstruct(net, movie[start:stop], pixel_nm=pixel_nm, device=device, fused=False, progress=False)
+        seen = reconstruct(net, part(start, stop), pixel_nm=pixel_nm, device=device, fused=False, progress=False)
         found, mine = localize(seen), truth[truth["frame"].between(start, stop - 1)]
         found["frame"] += start
         tables.append(found)
@@ -218,7 +219,7 @@ class Contest:
     verdicts:dict[str, Verdict] # What it made of the test movie
     runs:dict[str, pd.DataFrame] # Its scores, one row a seed
     drawn:dict[str, pd.DataFrame] # Its scores, mean of all seeds, one row a draw
-    movie:np.ndarray # Test movie, counts, (T, H, W)
+    movie:np.ndarray|Movie # Test movie, counts, (T, H, W), in memory or in a file
     truth:pd.DataFrame # Its emitters
     bound_nm:np.ndarray|None=None # Smallest error of each, as of `position_bound`; None if nobody knows
 
@@ -252,7 +253,7 @@ def compare(
     models:Iterable|Mapping, # Names, or networks of `create_model`; or a mapping from labels to such
     train:Iterable, # Batches (frames, targets) to learn from: a `LiveSimulation`, or a loader
     valid:Iterable, # Batches that choose the best epoch
-    test:tuple[np.ndarray, pd.DataFrame], # Movie to judge by, counts (T, H, W), and its emitters
+    test:tuple[np.ndarray|Movie, pd.DataFrame], # Movie to judge by, counts (T, H, W), and its emitters
     tune:tuple[np.ndarray, pd.DataFrame]|None=None, # Movie to choose thresholds by, and its emitters; None for none
     trained:Mapping[str, EmitterNet|str|Path]|None=None, # Trained networks or bundles that enter as they are, by label
     upscale:int=8, # Super-resolution pixels per camera pixel, for networks given by name

@@ -296,6 +296,14 @@ def _mistakes(found, truth, radius_nm):
     return (now, *best[1:]) if best[2] >= 20 and best[1] >= max(0.4, 3*now) else None
 
 # %% ../nbs/22_evaluate.ipynb #h1n70003
+def _warn_of_tight_places(truth, radius_nm):
+    "Say that every localization of a frame would fit every emitter, as where positions are in pixels."
+    if not len(truth) or truth["frame"].value_counts().max() < 3: return
+    apart = np.hypot(*(np.ptp(truth[axis].to_numpy(dtype=float)) for axis in ("x_nm", "y_nm")))
+    if 0 < apart < radius_nm: warnings.warn(
+        f"all emitters lie within {apart:.3g} nm, and two {radius_nm:g} nm apart make a pair, so that where they are "
+        "hardly counts: are the positions in pixels? If they are in nm, pass a smaller radius_nm", stacklevel=3)
+
 def _warn_of_mistakes(found, truth, radius_nm):
     "Say what may have been mistaken, where hardly anything fits and one of the usual changes would help."
     if not (seen := _mistakes(found, truth, radius_nm)): return
@@ -335,14 +343,16 @@ def evaluate(
     field_nm:tuple[float, float]|None=None, # Height and width of the field in nm, needed for a border
     min_photons:float|str=0., # Leave out emitters with no more photons, and their partners; "quartile" for a quarter
     optimal:bool=False, # As many pairs as possible, instead of the closest first
-    hint:bool=True, # Where hardly anything fits, try other frames, axes and units, and warn if one of them would help
+    hint:bool=True, # Look for tables in pixels, frames from 1 and exchanged axes, and warn of what seems mistaken
 ) -> Scores: # Jaccard, precision, recall, F1, RMSE, bias, efficiency, and the counts behind them
     "Compare localizations with the truth, frame by frame."
     table = outcomes(found, truth, radius_nm, border_nm, field_nm, min_photons, optimal)
     threshold = _photon_threshold(inside_border(truth, field_nm, border_nm), min_photons)
     scores = score_outcomes(table, radius_nm=float(radius_nm), border_nm=float(border_nm), min_photons=threshold,
                             optimal=optimal)
-    if hint and scores.jaccard < 0.2: _warn_of_mistakes(found, truth, radius_nm)
+    if hint:
+        _warn_of_tight_places(truth, radius_nm)
+        if scores.jaccard < 0.2: _warn_of_mistakes(found, truth, radius_nm)
     return scores
 
 # %% ../nbs/22_evaluate.ipynb #0188ca70

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['tile_spans', 'predict_tiled', 'WatchBytes', 'bytes_per_pixel', 'choose_sizes', 'find_foreign_counts',
-           'Reconstruction', 'fuse_where_possible', 'Scan', 'reconstruct']
+           'camera_pixel_nm', 'Reconstruction', 'fuse_where_possible', 'Scan', 'reconstruct']
 
 # %% ../nbs/23_reconstruct.ipynb #0eb59b84
 import copy
@@ -169,23 +169,34 @@ def find_foreign_counts(
             "camera=match_microscope(movie, ...), which measures it")
 
 # %% ../nbs/23_reconstruct.ipynb #c0de000a
+def camera_pixel_nm(
+    model:EmitterNet, # A network, which may know the pixel of its training
+    movie, # A movie, which may know the pixel of its file
+    pixel_nm:float|None=None, # The pixel as it was given, in nm; None if it was not
+    camera:Camera|None=None, # The camera, if it was given
+) -> float|None: # Size of a camera pixel in nm; None if nobody knows it
+    "Ask all who may know how large a camera pixel is, one after the other."
+    sizes = pixel_nm, *(getattr(source, "pixel_nm", None) for source in (movie, camera, model))
+    size = next((size for size in sizes if size is not None), None)
+    check_pixel_size_nm(size)
+    return size
+
 def _understand(model, movie, normalise, camera, pixel_nm):
     "Say how counts become network input, and how large a pixel is, and warn of counts that cannot be right."
     if camera is not None and normalise is not None:
         raise ValueError("give either normalise or camera, which both say how counts become network input")
-    known, asked = getattr(movie, "pixel_nm", None), normalise is None
+    asked = normalise is None
     if camera is not None:
         camera = as_camera(getattr(camera, "camera", camera))
         if pixel_nm is None: check_pixel(camera, movie)
-        normalise, known = Normalise.from_camera(camera), known or camera.pixel_nm
+        normalise = Normalise.from_camera(camera)
     normalise = model.normalise if normalise is None else normalise
     if normalise is None:
         raise ValueError("the network does not know how its input was normalised: train it with a Learner, or pass "
                          "camera=Camera(...) or normalise=Normalise(...)")
-    if pixel_nm is not None and not 0 < pixel_nm < math.inf:
-        raise ValueError(f"pixel_nm, the camera pixel in nm, must be greater than 0, got {pixel_nm}")
-    pixel_nm = pixel_nm or known or model.pixel_nm
-    check_pixel_size_nm(pixel_nm)
+    if not callable(normalise): raise ValueError(
+        f"normalise must be a Normalise, got {type(normalise).__name__}: pass a camera as camera=")
+    pixel_nm = camera_pixel_nm(model, movie, pixel_nm, camera)
     if asked and (doubt := find_foreign_counts(movie, normalise)): warn_user(doubt)
     return normalise, pixel_nm
 

@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from .card import BUNDLE_FILES, CARD, README, WEIGHTS, one_line, write_card
 from .checkpoint import first_line
 from .core import new_file, new_folder
+from .strangers import check_file
 
 # %% ../nbs/23d_shelf.ipynb #bceee598
 def read_weights(
@@ -47,6 +48,7 @@ def pack_bundle(
 ) -> str: # The archive's sha256
     "Pack a bundle small: weights rounded to bfloat16, in one zip archive with LZMA compression."
     folder, buffer = Path(folder), io.BytesIO()
+    check_file(folder/CARD, "card")
     extras = {file.name: file.read_bytes() for file in folder.iterdir() if _EXTRA.fullmatch(file.name)}
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in sorted((_round_bundle(folder) | extras).items()):

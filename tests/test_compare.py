@@ -5,6 +5,7 @@ import pytest
 import dl4smlm as smlm
 from dl4smlm.checkpoint import loader_generators
 from dl4smlm.compare import judge, score_groups
+from dl4smlm.io import Movie
 
 quiet = {"device": "cpu", "progress": False, "draws": 4}
 MOVIE, TRUTH = smlm.simulate(frames=40, density=1, size_px=32, camera=smlm.Camera(), seed=0)
@@ -84,3 +85,18 @@ def test_an_atlas_is_drawn_in_the_pixels_of_its_camera():
                                     camera=smlm.Camera(pixel_nm), psf=smlm.GaussianPSF(1.1*pixel_nm)).iloc[0])
     assert maps[1]["jaccard"] > 0.9
     np.testing.assert_allclose(maps[1]["rmse_nm"]/maps[0]["rmse_nm"], 1.6, rtol=0.1)
+
+
+def test_a_long_movie_is_judged_in_its_file(opened, monkeypatch):
+    reads, take = [], Movie.__getitem__
+    def watched(movie, key):
+        frames = take(movie, key)
+        reads.append(len(frames) if frames.ndim == 3 else 1)
+        return frames
+    monkeypatch.setattr(Movie, "__getitem__", watched)
+    model = smlm.from_pretrained("fidstorm")
+    from_file = judge(model, opened, scaled(0.8), device="cpu")
+    assert 0 < max(reads) < len(MOVIE)
+    in_memory = judge(model, opened[:], scaled(0.8), device="cpu")
+    np.testing.assert_array_equal(from_file.counts, in_memory.counts)
+    np.testing.assert_array_equal(from_file.images, in_memory.images)

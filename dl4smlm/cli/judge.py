@@ -10,6 +10,7 @@ import dataclasses
 import json
 import math
 import re
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
@@ -135,8 +136,8 @@ def _contest(given):
     if given.movie is None: refuse_unused("a --movie", **chosen(given))
     names = smlm.list_models() if given.networks == "all" else [name for name in given.networks.split(",") if name]
     rates, bundles, seed, device = _rates(given.lr, names), _name_bundles(given.bundle or []), given.seed, given.device
-    with smlm.new_folder(given.out, given.overwrite) as folder:
-        movie, truth, pixel_nm = _test_movie(given)
+    with smlm.new_folder(given.out, given.overwrite) as folder, ExitStack() as files:
+        movie, truth, pixel_nm = _test_movie(given, files)
         told, level = smlm.make_camera(given.camera, pixel_nm), sum(given.background)/2
         trained = {label: _enter(path, told) for label, path in bundles.items()}
         scene = {"density": given.density, "photons": given.photons, "background": given.background,
@@ -167,12 +168,12 @@ def _enter(path, camera):
     if str(path) in smlm.shipped_models(): net.normalise = smlm.Normalise.from_camera(camera)
     return net
 
-def _test_movie(given):
+def _test_movie(given, files):
     if given.movie is not None:
-        with opened(given.movie, given.pixel_nm, **chosen(given)) as stack:
-            truth = smlm.read_localizations(given.truth)
-            check_truth(stack, truth)
-            return stack[:], truth, known_pixel_nm(stack)
+        stack = files.enter_context(opened(given.movie, given.pixel_nm, **chosen(given)))
+        truth = smlm.read_localizations(given.truth)
+        check_truth(stack, truth)
+        return stack, truth, known_pixel_nm(stack)
     pixel_nm = given.pixel_nm or 100.
     lines = smlm.Filaments(8, (64*pixel_nm,)*2, seed=given.seed)
     made = smlm.simulate(200, 2., 64, smlm.make_camera(given.camera, pixel_nm), photons=given.photons, structure=lines,
