@@ -96,7 +96,7 @@ def by_network(model, movie, camera):
 def by_picasso(python, movie, truth, camera):
     "The molecules that Picasso fits, at the gradient that suits this movie best."
     with tempfile.TemporaryDirectory() as folder:
-        smlm.save_movie(Path(folder)/"movie.tif", movie, camera.pixel_nm)
+        smlm.save_movie(movie, Path(folder)/"movie.tif", camera.pixel_nm)
         script = PICASSO.replace("GRADIENTS", repr(GRADIENTS))
         numbers = map(str, (camera.offset_counts, camera.counts_per_photon))
         subprocess.run([python, "-c", script, f"{folder}/movie.tif", folder, *numbers], check=True, stdout=sys.stderr)

@@ -52,8 +52,8 @@ def first_line(
 
 # %% ../nbs/10b_checkpoint.ipynb #3f8e7ba8
 def save_checkpoint(
-    path:str|Path, # Where the checkpoint shall be; an older one is replaced
     state:dict[str, Any], # Tensors, numbers, texts, and lists and dictionaries of them
+    path:str|Path, # Where the checkpoint shall be; an older one is replaced
 ):
     "Write a state to a file that is replaced in one step, when the new one is whole and can be read."
     path = Path(path)

@@ -104,9 +104,9 @@ def run_demo(
     return scores
 
 def _write(folder, movie, truth, density, found):
-    save_movie(folder/"movie.tif", movie, CAMERA.pixel_nm)
+    save_movie(movie, folder/"movie.tif", CAMERA.pixel_nm)
     save_localizations(truth, folder/"truth.csv")
-    save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
+    save_image(density.image, folder/"reconstruction.tif", density.pixel_nm)
     save_localizations(found, folder/"localizations.csv")
     figure = show_reconstruction(movie, density, found, truth, size=2.3).flat[0].figure
     figure.savefig(folder/"figure.png", dpi=240)

@@ -377,13 +377,13 @@ def _layout(shape, dtype, pixel_nm, ome=False):
 
 # %% ../nbs/06_io.ipynb #5fa820e3
 def save_movie(
-    path:str|Path, # File to write: .tif, .ome.tif, .npy, .raw (with a .yaml) or .zarr
     movie, # Frames (T, H, W), for TIFF uint8, uint16 or float32: an array, a tensor, or a movie opened from a file
+    path:str|Path, # File to write: .tif, .ome.tif, .npy, .raw (with a .yaml) or .zarr
     pixel_nm:float|None=None, # Size of a pixel in nm; None to take it from an opened movie, if it knows
     overwrite:bool=False, # Replace a file that is there
 ):
     "Write a movie, a block of frames at a time; TIFF is BigTIFF if it is too large for ImageJ's own format."
-    path = as_path(path, "save_movie(path, movie, pixel_nm)")
+    path = as_path(path, "save_movie(movie, path, pixel_nm)")
     if pixel_nm is None: pixel_nm = getattr(movie, "pixel_nm", None)
     shape = np.shape(movie) if not hasattr(movie, "shape") else movie.shape
     dtype = to_array(movie[:1]).dtype.newbyteorder("=")
@@ -436,17 +436,17 @@ _WRITERS = {".tif": _save_tiff, ".tiff": _save_tiff, ".npy": _save_npy, ".raw": 
 
 # %% ../nbs/06_io.ipynb #b9b4e4f1
 def save_image(
-    path:str|Path, # File to write
     image, # Image (H, W), as an array or tensor, or what `reconstruct` returned
+    path:str|Path, # File to write
     pixel_nm:float|None=None, # Size of a pixel in nm; None where a reconstruction knows it
     overwrite:bool=False, # Replace a file that is there
 ):
     "Write an image as 32-bit TIFF with its pixel size; numbers of other types are converted to float32."
-    path, pixel_nm = as_path(path, "save_image(path, image, pixel_nm)"), _pixel_of(image, pixel_nm)
+    path, pixel_nm = as_path(path, "save_image(image, path, pixel_nm)"), _pixel_of(image, pixel_nm)
     image = to_array(getattr(image, "image", image))
     if image.ndim != 2 or image.dtype.kind not in "buif":
         raise ValueError(f"an image has numbers and the shape (H, W), got {image.dtype} and {image.shape}")
-    save_movie(path, image[None].astype(np.float32), pixel_nm, overwrite)
+    save_movie(image[None].astype(np.float32), path, pixel_nm, overwrite)
 
 def _pixel_of(image, pixel_nm):
     known = getattr(image, "pixel_nm", None)

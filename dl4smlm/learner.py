@@ -456,7 +456,7 @@ def _write(learner, folder, state):
         best = {name: value.cpu().contiguous() for name, value in learner.best_weights.items()}
         with new_file(folder/"best.safetensors", overwrite=True) as part: part.write_bytes(safetensors.torch.save(best))
         learner.written = learner.best_epoch
-    save_checkpoint(folder/"last.pt", state)
+    save_checkpoint(state, folder/"last.pt")
 
 def _agree(learner):
     "Let every process draw the same batches as the first one."

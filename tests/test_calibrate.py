@@ -69,7 +69,7 @@ def test_the_command_calibrates_a_network(tmp_path):
     model = smlm.create_model("fidstorm", upscale=2, blocks=2, width=16)
     smlm.Learner(model, train, valid, smlm.L1L2Loss(), lr=3e-3).fit(12, progress=False)
     smlm.save_pretrained(model, tmp_path/"plain", seed=7)
-    smlm.save_movie(tmp_path/"movie.tif", movie, 100)
+    smlm.save_movie(movie, tmp_path/"movie.tif", 100)
     smlm.save_localizations(truth, tmp_path/"truth.csv")
     asked = ["calibrate", tmp_path/"plain", "--movie", tmp_path/"movie.tif", "--truth", tmp_path/"truth.csv"]
     with pytest.raises(SystemExit) as end: main([str(word) for word in [*asked, "--out", tmp_path/"sure"]])
@@ -132,7 +132,7 @@ def test_the_command_learns_nothing_from_the_last_quarter(tmp_path):
         "Threshold and calibration learned from a movie whose frames from `changed` on are of another one."
         frames = np.concatenate([movie[:changed], other[changed:]])
         known = pd.concat([truth[truth["frame"] < changed], lie[lie["frame"] >= changed]], ignore_index=True)
-        smlm.save_movie(tmp_path/f"{name}.tif", frames, 100)
+        smlm.save_movie(frames, tmp_path/f"{name}.tif", 100)
         smlm.save_localizations(known, tmp_path/f"{name}.csv")
         asked = ["calibrate", "fidstorm", "--movie", tmp_path/f"{name}.tif", "--truth", tmp_path/f"{name}.csv",
                  "--out", tmp_path/name, "--device", "cpu"]

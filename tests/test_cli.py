@@ -137,7 +137,7 @@ def test_help_gives_units(command):
 
 def broken_movies(folder):
     "Files that are no movie, each with the words that must be in the refusal."
-    save_movie(folder / "good.tif", np.arange(5 * 16 * 16, dtype=np.uint16).reshape(5, 16, 16))
+    save_movie(np.arange(5 * 16 * 16, dtype=np.uint16).reshape(5, 16, 16), folder / "good.tif")
     whole = (folder / "good.tif").read_bytes()
     (folder / "truncated.tif").write_bytes(whole[:len(whole) // 2])
     (folder / "text.tif").write_text("frame,x,y\n1,2,3\n")
@@ -191,7 +191,7 @@ def test_an_output_that_exists_is_left_alone(film, model, tmp_path):
 
 
 def test_a_movie_without_pixel_size_wants_one(tmp_path):
-    save_movie(tmp_path / "bare.tif", np.zeros((3, 16, 16), np.uint16))
+    save_movie(np.zeros((3, 16, 16), np.uint16), tmp_path / "bare.tif")
     write_table(tmp_path / "table.csv", frame=[1, 1, 2, 2, 3])
     complaint = refused("train", "--movie", tmp_path / "bare.tif", "--truth", tmp_path / "table.csv",
                         "--out", tmp_path / "out")
@@ -230,7 +230,7 @@ def test_a_pixel_that_no_microscope_has_is_refused_at_once(film, model, tmp_path
 
 
 def test_a_pixel_too_fine_to_be_written_leaves_no_unfinished_job(film, model, tmp_path):
-    save_movie(tmp_path / "bare.tif", np.asarray(open_movie(film / "movie.tif")[:]))
+    save_movie(np.asarray(open_movie(film / "movie.tif")[:]), tmp_path / "bare.tif")
     asked = ["reconstruct", tmp_path / "bare.tif", "--model", model, "--out", tmp_path / "out"]
     assert "0.75" in refused(*asked, "--pixel-nm", 3)
     accepted(*asked, "--pixel-nm", 4)
@@ -241,10 +241,10 @@ def test_calibration_goes_by_the_pixels_and_the_camera_of_the_movie(tmp_path):
     accepted("simulate", "--out", film, "--frames", 80, "--size-px", 32, "--pixel-nm", 103, "--density", 2.56)
     offset, gain = camera.offset_counts, camera.counts_per_photon
     movie = np.asarray(open_movie(film / "movie.tif")[:])
-    save_movie(tmp_path / "bare.tif", movie)
+    save_movie(movie, tmp_path / "bare.tif")
     two = np.stack([np.full_like(movie, 65535), movie], axis=1)
     tifffile.imwrite(tmp_path / "two.tif", two, imagej=True, metadata={"axes": "TCYX"})
-    save_movie(tmp_path / "bright.tif", (300 + 2 * (movie.astype(int) - offset)).astype(np.uint16), 103)
+    save_movie((300 + 2 * (movie.astype(int) - offset)).astype(np.uint16), tmp_path / "bright.tif", 103)
     ways = {"told": [film / "movie.tif", "--camera", offset, gain],
             "given": [tmp_path / "bare.tif", "--pixel-nm", 103, "--camera", offset, gain],
             "channel": [tmp_path / "two.tif", "--channel", 1, "--pixel-nm", 103, "--camera", offset, gain],

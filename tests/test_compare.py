@@ -25,7 +25,7 @@ def scaled(factor): return TRUTH.assign(x_nm=TRUTH["x_nm"]*factor, y_nm=TRUTH["y
 @pytest.fixture
 def opened(tmp_path):
     "The movie, from a file that says that its pixels have 80 nm."
-    smlm.save_movie(tmp_path/"movie.tif", MOVIE, pixel_nm=80)
+    smlm.save_movie(MOVIE, tmp_path/"movie.tif", pixel_nm=80)
     with smlm.open_movie(tmp_path/"movie.tif") as movie: yield movie
 
 

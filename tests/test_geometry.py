@@ -38,7 +38,7 @@ def test_truth_comes_back_through_the_raster_and_the_file(tmp_path, upscale, pix
 def test_light_comes_from_where_the_truth_says(tmp_path):
     truth, camera = one_a_frame(100), ideal_camera(100)
     movie = film(truth, SHAPE[0], SHAPE[1:], camera, GaussianPSF(110), background=0, generator=make_generator(0))
-    save_movie(tmp_path / "movie.tif", movie, pixel_nm=100)
+    save_movie(movie, tmp_path / "movie.tif", pixel_nm=100)
     with open_movie(tmp_path / "movie.tif") as stack: light = stack[:].astype(float)
     for axis, name in [(1, "x_nm"), (2, "y_nm")]:
         along = light.sum(axis)

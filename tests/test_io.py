@@ -43,7 +43,7 @@ def write_run(path):
 
 
 WRITERS = {
-    "ours": lambda path: save_movie(path, MOVIE, pixel_nm=100),
+    "ours": lambda path: save_movie(MOVIE, path, pixel_nm=100),
     "plain": lambda path: tifffile.imwrite(path, MOVIE, photometric="minisblack"),
     "big": lambda path: tifffile.imwrite(path, MOVIE, photometric="minisblack", bigtiff=True),
     "pages": write_pages,
@@ -168,8 +168,8 @@ def test_missing_decoder_names_what_to_install(tmp_path):
 @pytest.mark.parametrize("classic", [True, False])
 def test_pixel_size_comes_back(pixel_nm, classic, tmp_path, monkeypatch):
     if not classic: monkeypatch.setattr("dl4smlm.io._CLASSIC_BYTES", 0)
-    save_movie(tmp_path/"a.tif", MOVIE, pixel_nm)
-    save_image(tmp_path/"b.tif", MOVIE[0], pixel_nm)
+    save_movie(MOVIE, tmp_path/"a.tif", pixel_nm)
+    save_image(MOVIE[0], tmp_path/"b.tif", pixel_nm)
     with tifffile.TiffFile(tmp_path/"a.tif") as tif: assert tif.is_imagej == classic and tif.is_bigtiff != classic
     with open_movie(tmp_path/"a.tif") as movie: assert movie.pixel_nm == pytest.approx(pixel_nm, rel=1e-6)
     assert read_image(tmp_path/"b.tif")[1] == pytest.approx(pixel_nm, rel=1e-6)
@@ -191,9 +191,9 @@ def test_nothing_is_left_when_writing_fails(tmp_path):
     class Broken:
         shape = (3, 8, 8)
         def __getitem__(self, key): return MOVIE[:1, :8, :8] if key == slice(None, 1) else 1/0
-    with pytest.raises(ZeroDivisionError): save_movie(tmp_path/"a.tif", Broken())
-    with pytest.raises(ValueError, match="float64"): save_movie(tmp_path/"a.tif", MOVIE/2)
-    with pytest.raises(ValueError, match="pixel_nm must be"): save_movie(tmp_path/"a.tif", MOVIE, pixel_nm=0)
+    with pytest.raises(ZeroDivisionError): save_movie(Broken(), tmp_path/"a.tif")
+    with pytest.raises(ValueError, match="float64"): save_movie(MOVIE/2, tmp_path/"a.tif")
+    with pytest.raises(ValueError, match="pixel_nm must be"): save_movie(MOVIE, tmp_path/"a.tif", pixel_nm=0)
     assert not list(tmp_path.iterdir())
 
 
@@ -203,13 +203,13 @@ def test_a_place_where_nobody_may_write(name):
     "The error names the file that was asked for, not the temporary one."
     if name == "a.zarr": pytest.importorskip("zarr")
     with pytest.raises(ValueError, match=f"^/proc/{name} cannot be made .*: choose another place$"):
-        if name in ("a.tif", "a.npy", "a.raw", "a.zarr"): save_movie(f"/proc/{name}", MOVIE)
+        if name in ("a.tif", "a.npy", "a.raw", "a.zarr"): save_movie(MOVIE, f"/proc/{name}")
         else: save_localizations(make_emitters([0], [200], [200], uncertainty_nm=9), f"/proc/{name}", pixel_nm=100)
 
 
 def test_tensors_lists_and_files_can_be_saved(tmp_path):
     for i, movie in enumerate([torch.from_numpy(MOVIE.astype(np.float32)), list(MOVIE)]):
-        save_movie(tmp_path/f"{i}.tif", movie)
+        save_movie(movie, tmp_path/f"{i}.tif")
         with open_movie(tmp_path/f"{i}.tif") as back: np.testing.assert_array_equal(back[:], MOVIE)
 
 
@@ -247,7 +247,7 @@ class TellingLock:
 
 
 def test_closing_waits_for_those_who_read(tmp_path):
-    save_movie(tmp_path/"a.tif", MOVIE)
+    save_movie(MOVIE, tmp_path/"a.tif")
     movie, came = open_movie(tmp_path/"a.tif"), threading.Event()
     read = movie._frames.read
 
@@ -272,7 +272,7 @@ def test_closing_waits_for_those_who_read(tmp_path):
 
 
 def test_closed_while_waiting_to_read(tmp_path):
-    save_movie(tmp_path/"a.tif", MOVIE)
+    save_movie(MOVIE, tmp_path/"a.tif")
     movie = open_movie(tmp_path/"a.tif")
 
     def close():
@@ -284,7 +284,7 @@ def test_closed_while_waiting_to_read(tmp_path):
 
 
 def test_closing_does_not_wait_for_those_of_another_process(tmp_path):
-    save_movie(tmp_path/"a.tif", MOVIE)
+    save_movie(MOVIE, tmp_path/"a.tif")
     movie = open_movie(tmp_path/"a.tif")
     movie._process = -1  # as if this were a child, and its parent had the lock when the child was made
     movie._lock = TellingLock(lambda: pytest.fail("it would wait for ever"))
@@ -294,7 +294,7 @@ def test_closing_does_not_wait_for_those_of_another_process(tmp_path):
 
 def test_processes_read_the_same_batches(tmp_path):
     movie = np.random.default_rng(0).integers(0, 2000, (40, 16, 16)).astype(np.uint16)
-    save_movie(tmp_path/"a.tif", movie, pixel_nm=100)
+    save_movie(movie, tmp_path/"a.tif", pixel_nm=100)
     truth = make_emitters(np.arange(40), np.full(40, 800.), np.full(40, 300.))
     with open_movie(tmp_path/"a.tif") as opened:
         alone, helped = (make_loaders(opened, truth, upscale=2, patch_px=8, seed=1, num_workers=n)[0] for n in (0, 2))
@@ -305,7 +305,7 @@ def test_processes_read_the_same_batches(tmp_path):
 def test_a_part_is_reconstructed_and_localized_as_it_would_be_alone(tmp_path):
     movie = np.random.default_rng(3).integers(0, 400, (30, 16, 16)).astype(np.uint16)
     movie[np.arange(30), np.arange(30) % 10 + 3, 8] = 20_000
-    save_movie(tmp_path/"a.tif", movie, pixel_nm=100)
+    save_movie(movie, tmp_path/"a.tif", pixel_nm=100)
     torch.manual_seed(0)
     model = create_model("fidstorm", upscale=2, blocks=1, width=4)
     model.normalise = Normalise(0., 400.)
@@ -318,7 +318,7 @@ def test_a_part_is_reconstructed_and_localized_as_it_would_be_alone(tmp_path):
         found, expected = map(localize, ways)
         assert len(found) >= 21
         assert_frame_equal(found, expected)
-    save_movie(tmp_path/"densities.tif", ways[0].frames, 50)
+    save_movie(ways[0].frames, tmp_path/"densities.tif", 50)
     with open_movie(tmp_path/"densities.tif") as densities:
         alone, within = localize(densities.part(10)), localize(densities)
     later = within[within["frame"] >= 10].assign(frame=lambda table: table["frame"] - 10).reset_index(drop=True)
@@ -327,7 +327,7 @@ def test_a_part_is_reconstructed_and_localized_as_it_would_be_alone(tmp_path):
 
 def test_processes_read_a_part_of_a_movie(tmp_path):
     movie = np.random.default_rng(0).integers(0, 2000, (60, 16, 16)).astype(np.uint16)
-    save_movie(tmp_path/"a.tif", movie, pixel_nm=100)
+    save_movie(movie, tmp_path/"a.tif", pixel_nm=100)
     truth = make_emitters(np.arange(40), np.full(40, 800.), np.full(40, 300.))
     settings = {"pixel_nm": 100, "upscale": 2, "patch_px": 8, "seed": 1}
     with open_movie(tmp_path/"a.tif") as opened:
@@ -337,7 +337,7 @@ def test_processes_read_a_part_of_a_movie(tmp_path):
 
 
 def test_a_part_reads_no_more_than_it_is_asked_for(tmp_path, monkeypatch):
-    save_movie(tmp_path/"a.tif", MOVIE)
+    save_movie(MOVIE, tmp_path/"a.tif")
     with open_movie(tmp_path/"a.tif") as movie:
         part, read, numbers = movie.part(1, 4), movie._frames.read, []
         monkeypatch.setattr(movie._frames, "read", lambda number: numbers.append(number) or read(number))
@@ -374,22 +374,23 @@ def test_movies_of_others():
 
 def test_a_reconstruction_is_saved_as_it_is(tmp_path):
     seen = Reconstruction(MOVIE[0].astype(np.float32), np.zeros((0, 6)), 0.1, 30., 12.5)
-    save_image(tmp_path/"a.tif", seen)
+    save_image(seen, tmp_path/"a.tif")
     image, pixel_nm = read_image(tmp_path/"a.tif")
     assert np.array_equal(image, seen.image) and pixel_nm == 12.5
     with pytest.warns(UserWarning, match="says that its pixels have 12.5 nm: 100 nm is used, as given") as told:
-        save_image(tmp_path/"b.tif", seen, 100)
+        save_image(seen, tmp_path/"b.tif", 100)
     assert read_image(tmp_path/"b.tif")[1] == 100 and told[0].filename == __file__
     for unknown in (seen.image, replace(seen, pixel_nm=None)):
-        with pytest.raises(ValueError, match="the pixel size is missing"): save_image(tmp_path/"c.tif", unknown)
+        with pytest.raises(ValueError, match="the pixel size is missing"): save_image(unknown, tmp_path/"c.tif")
     assert not (tmp_path/"c.tif").exists()
 
 
 def test_arguments_in_the_wrong_order_are_told(tmp_path):
     seen = Reconstruction(MOVIE[0].astype(np.float32), np.zeros((0, 6)), 0.1, 30., 12.5)
-    for save, what in ((save_movie, MOVIE), *((save_image, image) for image in (MOVIE[0], torch.ones(4, 4), seen))):
-        with pytest.raises(ValueError) as told: save(what, str(tmp_path/"a.tif"), 100)
-        assert f"got {type(what).__name__}: the order is {save.__name__}(path, " in str(told.value)
+    images = [(save_image, "image", image) for image in (MOVIE[0], torch.ones(4, 4), seen)]
+    for save, name, what in ((save_movie, "movie", MOVIE), *images):
+        with pytest.raises(ValueError) as told: save(str(tmp_path/"a.tif"), what, 100)
+        assert f"got {type(what).__name__}: the order is {save.__name__}({name}, path" in str(told.value)
     with pytest.raises(ValueError, match=r"the order is save_picture\(image, path"):
         save_picture(tmp_path/"a.png", MOVIE[0], 100)
     assert not list(tmp_path.iterdir())

@@ -104,7 +104,7 @@ def test_the_pixel_size_is_never_invented(tmp_path):
     movie, _ = simulate(100, 0.5, 48, Camera(160), GaussianPSF(176), seed=7)
     with pytest.raises(ValueError, match=r"the pixel size is missing: give camera=Camera\(pixel_nm=...\)"):
         match_microscope(movie)
-    save_movie(tmp_path/"a.tif", movie, pixel_nm=160)
+    save_movie(movie, tmp_path/"a.tif", pixel_nm=160)
     with open_movie(tmp_path/"a.tif") as opened: found = match_microscope(opened)
     assert found.camera.pixel_nm == 160 and found.psf.sigma_nm == pytest.approx(176, rel=0.05)
 

@@ -25,9 +25,9 @@ ENDINGS = [".tif", ".ome.tif", ".npy", ".raw", ".zarr", "folder"]
 def save(path):
     "Save the movie in the form that the name ends in; a folder of three files if it is `folder`."
     if path.name.endswith(".zarr"): pytest.importorskip("zarr")
-    if not path.name.endswith("folder"): return save_movie(path, MOVIE, pixel_nm=100)
+    if not path.name.endswith("folder"): return save_movie(MOVIE, path, pixel_nm=100)
     path.mkdir()
-    for start, stop in [(0, 1), (1, 10), (10, 24)]: save_movie(path/f"t{start}.tif", MOVIE[start:stop], pixel_nm=100)
+    for start, stop in [(0, 1), (1, 10), (10, 24)]: save_movie(MOVIE[start:stop], path/f"t{start}.tif", pixel_nm=100)
 
 
 class Frames(Dataset):
@@ -133,10 +133,10 @@ def test_what_is_written_can_be_read(ending, tmp_path):
     "The highest byte first is written as well; what no reader takes is refused, and leaves nothing behind."
     if ending == ".zarr": pytest.importorskip("zarr")
     for wrong in (MOVIE > 5, MOVIE*1j, MOVIE.astype(object)):
-        with pytest.raises(ValueError, match="whole or floating-point"): save_movie(tmp_path/f"a{ending}", wrong)
+        with pytest.raises(ValueError, match="whole or floating-point"): save_movie(wrong, tmp_path/f"a{ending}")
     assert not list(tmp_path.iterdir())
     for kind in (">u2", ">f4"):
-        save_movie(tmp_path/f"{kind[1:]}{ending}", MOVIE.astype(kind))
+        save_movie(MOVIE.astype(kind), tmp_path/f"{kind[1:]}{ending}")
         with open_movie(tmp_path/f"{kind[1:]}{ending}") as movie:
             assert movie.dtype == np.dtype(kind[1:])
             np.testing.assert_array_equal(movie[:], MOVIE)
@@ -154,7 +154,7 @@ def test_a_pixel_in_micrometres_is_doubted_and_a_channel_that_is_not_there_refus
 
 
 def test_the_argument_wins_and_says_so(tmp_path):
-    save_movie(tmp_path/"a.tif", MOVIE, pixel_nm=160)
+    save_movie(MOVIE, tmp_path/"a.tif", pixel_nm=160)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert open_movie(tmp_path/"a.tif").pixel_nm == 160
@@ -166,7 +166,7 @@ def test_the_argument_wins_and_says_so(tmp_path):
 def test_twenty_thousand_frames_open_at_once(tmp_path):
     "Opening costs a small part of reading: compared with a plain read of the same bytes, not with a clock."
     path = tmp_path/"long.tif"
-    save_movie(path, np.zeros((20_000, 32, 32), np.uint16), pixel_nm=100)
+    save_movie(np.zeros((20_000, 32, 32), np.uint16), path, pixel_nm=100)
     def seconds(what):
         start = time.perf_counter()
         what()

@@ -151,7 +151,7 @@ def test_a_movie_that_goes_into_a_file_is_not_held_in_memory(tmp_path):
     script = """
 import sys, dl4smlm as smlm
 movie, truth = smlm.simulate(int(sys.argv[1]), 0.05, 64, seed=0, stream=True)
-smlm.save_movie(sys.argv[2], movie)"""
+smlm.save_movie(movie, sys.argv[2])"""
     few, many = 8000, 24_000  # both longer than the blocks that are in memory at the same time: 3 of 2,048 frames
     short, long = (peak_kb(script, frames, tmp_path / f"{frames}.tif") for frames in (few, many))
     frame_kb = 64*64*2/1024

@@ -108,7 +108,7 @@ def _film(out, overwrite, settings):
             _structure(values, field_nm), values.seed, progress=True, count=values.count, blinking=blinking,
             sigma_nm=spread or None, z_nm=values.z_nm if any(values.z_nm) else None, drift=drift, device=values.device,
             stream=True)
-        smlm.save_movie(folder/"movie.tif", movie)
+        smlm.save_movie(movie, folder/"movie.tif")
         smlm.save_localizations(truth, folder/"truth.csv")
         text = json.dumps(settings, indent=2, default=str)
         (folder/"settings.json").write_text(text + "\n", encoding="utf-8")

@@ -128,9 +128,9 @@ def _set_threads(threads):
 
 def _write_reconstruction(out, overwrite, part, density, found):
     with smlm.new_folder(out, overwrite, within=part) as folder:
-        smlm.save_image(folder/"reconstruction.tif", density.image, density.pixel_nm)
+        smlm.save_image(density.image, folder/"reconstruction.tif", density.pixel_nm)
         smlm.save_localizations(found, folder/"localizations.csv")
-        if density.frames is not None: smlm.save_movie(folder/"densities.tif", density.frames, density.pixel_nm)
+        if density.frames is not None: smlm.save_movie(density.frames, folder/"densities.tif", density.pixel_nm)
 
 def _pace(density):
     spent = {stage: row["seconds"] for stage, row in density.stages.items()}

@@ -116,7 +116,7 @@ def _render(
              "least_sigma_nm": pixel_nm if least_sigma_nm is None else least_sigma_nm}
     with smlm.new_folder(out, overwrite) as folder:
         image = smlm.render(molecules, **place)
-        smlm.save_image(folder/"rendering.tif", image, pixel_nm)
+        smlm.save_image(image, folder/"rendering.tif", pixel_nm)
         picture = smlm.render_colour(molecules, colour, **place) if colour else image
         smlm.save_picture(picture, folder/"rendering.png", pixel_nm)
     height, width = (side*pixel_nm for side in image.shape[:2])

@@ -62,7 +62,7 @@ def _convert(
 # %% ../../nbs/26g_cli.tools.ipynb #c0nvsp02
 def _convert_movie(source, target, pixel_nm, overwrite, choice):
     with opened(source, pixel_nm, **choice) as stack:
-        smlm.save_movie(target, stack, overwrite=overwrite)
+        smlm.save_movie(stack, target, overwrite=overwrite)
         frames, height, width = stack.shape
     print(f"{frames} frames of {height} x {width} pixels in {target}")
     b = choice["binning"]
