@@ -11,10 +11,10 @@ standard deviation of the training patches. The labels are blurred before the pa
 authors' rounding. Adam with 1e-3, batches of 16, a tenth of the rate after 5 epochs of 400 steps without improvement,
 100 epochs.
 
-They report 0.3219 for the validation and 0.0968 for the training loss at the end, after about an hour and three
-quarters on a TITAN Xp. An empty answer has about 0.75. This script judges every `--every` steps on `--valid` of the
-validation patches, stops after `--minutes`, prints the curve in epochs of 6,400 patches, and in the end judges the best
-weights on `--final` patches.
+Their screenshot shows 0.3219 for the validation and 0.0968 for the training loss at the end, after about an hour and
+three quarters on a TITAN Xp; that it is of this movie nobody says. An empty answer has about 0.75. This script judges
+every `--every` steps on `--valid` of the validation patches, stops after `--minutes`, prints the curve in epochs of
+6,400 patches, and in the end judges the best weights on `--final` patches.
 
 Without a graphics card the time ends long before the plateau that lowers the rate. With `--cool` the rate falls in a
 straight line to nothing at the end of the time, however many steps that is: the shape of the whole recipe in the time

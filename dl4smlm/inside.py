@@ -8,6 +8,7 @@ __all__ = ['list_layers', 'feature_maps', 'draw_layer', 'explore_layers', 'best_
 # %% ../nbs/25f_inside.ipynb #2c6dbe7e
 import numpy as np
 import torch
+from matplotlib.ticker import MaxNLocator
 from scipy.ndimage import gaussian_filter
 from skimage.util import montage
 from torch import Tensor
@@ -127,9 +128,14 @@ def draw_loss(
         ax.imshow(image, cmap="inferno", vmin=0, vmax=max(image.max(), 1e-3))
         ax.set_title(f"{title}, up to {image.max():.2f}", size=10)
     for image, label in ((chance, "chance"), (answer, "answer")): axes[2].plot(image[middle], label=label)
-    axes[2].set(xlim=(0, side_px - 1), xticks=[0, middle, side_px - 1], xlabel="super-resolution pixels")
+    axes[2].set(xlim=(0, side_px - 1), xticks=[0, middle, side_px - 1], xlabel="super-resolution pixels",
+                ylabel="molecules per pixel")
+    axes[2].yaxis.set_major_locator(MaxNLocator(5))
+    left, low, width, height = axes[2].get_position().bounds
+    axes[2].set_position([left + 0.07, low, width - 0.07, height])  # room for the numbers
     axes[2].set_title("along the middle row", size=10)
-    axes[2].legend(frameon=False, fontsize=9)
+    axes[2].set_ylim(top=1.25*axes[2].get_ylim()[1])
+    axes[2].legend(frameon=False, fontsize=9, ncols=2, loc="upper center")
     weight = f"lmda {2*loss.scale*loss.gain/l1:.3g} of the first DL4SMLM" if l1 else "the square alone"
     return axes, (f"{chance.sum():.2f} molecules became {max(answer.sum(), 0):.2f}, in {(answer > 1e-3).sum()} pixels "
                   f"({weight})")
