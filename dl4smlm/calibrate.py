@@ -212,7 +212,7 @@ def show_calibration(
     _, axes = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     axes[0].plot([0, 1], [0, 1], color="0.7", zorder=0)
     axes[0].errorbar(points["stated"], points["observed"], 2*points["standard_error"], fmt="o", markersize=4, capsize=2)
-    axes[0].set(xlabel="stated probability", ylabel="share that was right", xlim=(0, 1.03), ylim=(0, 1.03))
+    axes[0].set(xlabel="stated probability", ylabel=f"share within {radius_nm:g} nm", xlim=(0, 1.03), ylim=(0, 1.03))
     axes[1].hist(ratio, np.linspace(-4, 4, 41), density=True, color="C0", alpha=0.6, label=f"std {ratio.std():.2f}")
     step = np.linspace(-4, 4, 201)
     axes[1].plot(step, norm.pdf(step), color="0.3", label="honest: std 1")

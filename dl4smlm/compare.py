@@ -371,17 +371,17 @@ def show_scores(
     _, axes = plt.subplots(1, 4, figsize=(13, 3.1), layout="constrained")
     of_light = score if score in ("recall", "rmse_nm") else "recall"  # nobody knows the photons of an invention
     for k, (name, verdict) in enumerate(contest.verdicts.items()):
-        for ax, by, what in zip(axes, ("density", "photons"), (score, of_light)):
-            bins = _edges(_crowd(contest)) if by == "density" else 6
-            curve = score_curve(verdict.found, contest.truth, by, bins, field_nm=_field(contest))
-            ax.plot((curve["low"] + curve["high"])/2, curve[what], marker=".", color=f"C{k}", label=name)
+        curves = [score_curve(verdict.found, contest.truth, by, bins, field_nm=_field(contest))
+                  for by, bins in (("density", _edges(_crowd(contest))), ("photons", 6))]
+        for ax, curve, what in zip(axes, curves, (score, of_light)):
+            ax.plot(curve["mean"], curve[what], marker=".", color=f"C{k}", label=name)
         row = contest.table.loc[name]
         error = [[row[score] - row[f"{score}_low"]], [row[f"{score}_high"] - row[score]]]
         if np.isfinite(row[score]):  # there is no error where nothing was found
             axes[2].errorbar(row["ms_per_frame"], row[score], np.maximum(error, 0), fmt="o", color=f"C{k}", capsize=3)
         past = contest.history[contest.history["network"] == name]
         for _, run in past.groupby("seed"): axes[3].plot(run["seconds"], run["valid"], color=f"C{k}", marker=".")
-    if score == "rmse_nm" and contest.bound_nm is not None: _draw_bound(axes, contest)
+    if score == "rmse_nm" and contest.bound_nm is not None: _draw_bound(axes, contest, curves)
     labels = ("emitters per µm² around", "photons", "ms per frame", "seconds of training")
     for ax, label in zip(axes, labels): ax.set(xlabel=label, ylabel=score)
     axes[1].set(ylabel=of_light)
@@ -412,11 +412,10 @@ def _edges(crowd, near_nm=500.):
     edges[-1] = max(edges[-1], crowd.max() + 0.5/area)  # the last group takes all that are more crowded
     return edges
 
-def _draw_bound(axes, contest):
-    for ax, value in zip(axes, (_crowd(contest), contest.truth["photons"].to_numpy())):
-        middle = ax.lines[0].get_xdata()  # of the groups
-        group = np.abs(value[:, None] - middle).argmin(1)
-        size, square = (np.bincount(group, part, len(middle)) for part in (None, contest.bound_nm**2))
-        ax.plot(middle[size > 0], np.sqrt(square[size > 0]/size[size > 0]), color="0.4", ls="--", label="bound")
+def _draw_bound(axes, contest, curves):
+    for ax, curve, value in zip(axes, curves, (_crowd(contest), contest.truth["photons"].to_numpy())):
+        group = np.searchsorted(curve["low"], value, side="right") - 1
+        size, square = (np.bincount(group, part, len(curve)) for part in (None, contest.bound_nm**2))
+        ax.plot(curve["mean"][size > 0], np.sqrt(square[size > 0]/size[size > 0]), color="0.4", ls="--", label="bound")
     axes[2].axhline(np.sqrt((contest.bound_nm**2).mean()), color="0.4", ls="--")
     for ax in axes[:3]: ax.set_ylim(bottom=0)

@@ -405,7 +405,7 @@ def score_curve(
     bins:int|Iterable[float]=8, # Number of groups with about as many emitters each, or the edges between groups
     near_nm:float=500., # How far around the density is counted, nm
     **settings, # radius_nm, border_nm, min_photons, optimal: as in `evaluate`; field_nm, for the density too
-) -> pd.DataFrame: # One row a group: low, high, emitters, then the scores; groups include their low end
+) -> pd.DataFrame: # One row a group: low, high and mean of its emitters, how many, the scores; with its low end
     "Score groups of emitters: by density, by emitters in the frame, or by photons."
     table = outcomes(found, truth, **settings)
     value = _sort_value(table, truth, by, near_nm, settings.get("field_nm"))
@@ -418,8 +418,9 @@ def score_curve(
     rows = []
     for number, (low, high) in enumerate(zip(edges[:-1], edges[1:])):
         scores = score_outcomes(table[group == number], radius_nm=settings.get("radius_nm", 250.))
-        emitters = scores.true_positives + scores.false_negatives
-        rows.append({"low": low, "high": high, "emitters": emitters} | {name: getattr(scores, name) for name in names})
+        mine = value[table["is_true"] & (group == number)]
+        where = {"low": low, "high": high, "mean": mine.mean() if len(mine) else np.nan, "emitters": len(mine)}
+        rows.append(where | {name: getattr(scores, name) for name in names})
     return pd.DataFrame(rows)
 
 def _sort_value(table, truth, by, near_nm, field_nm):
