@@ -45,13 +45,13 @@ def map_scores(
     background:float=10., # Photons per pixel and frame
     seed:int=0, # Seed of the movies; all networks see the same
     device:str="auto", # Where to compute
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> pd.DataFrame: # One row a network and movie: network, density, photons, the scores, bound_nm
     "Judge networks over a grid of densities and brightnesses."
     if not (isinstance(models, Mapping) and models):
         raise ValueError("give the networks with a label each, as in {'mine': model}")
     rows, grid = [], [(density, light) for density in densities for light in photons]
-    for number, (density, light) in enumerate(tqdm(grid, unit="movie", disable=not progress)):
+    for number, (density, light) in enumerate(tqdm(grid, unit="movie", disable=not progress, delay=2)):
         movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number)
         bound = position_bound(light, background, camera, psf)["rmse_nm"][0]
         for name, model in models.items():

@@ -60,9 +60,17 @@ def save_checkpoint(
     for left in path.parent.glob(f".????????-{path.name}"): left.unlink(missing_ok=True)
     with new_file(path, overwrite=True) as part:
         with open(part, "wb") as file:
-            torch.save(state, file)
+            _store(state, file)
             _push(file)
         load_checkpoint(part)
+
+def _store(state, file):
+    "Let PyTorch write. Where that is interrupted, it complains of a file that is cut off: say what came first."
+    try: torch.save(state, file)
+    except RuntimeError as error:
+        first = error.__context__
+        if first is None or isinstance(first, Exception): raise
+        raise first from None
 
 def _push(file):
     "Have a file written to the disk, where the drive can be asked to."

@@ -23,7 +23,7 @@ def train_valid(
     epochs:int=30, # How often to go through the training data
     lr:float=1e-4, # Learning rate
     device:str|torch.device="auto", # Where to train
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar
     **settings:Any, # More arguments of the Learner: optimizer, schedule, precision, callbacks, ...
 ) -> tuple[list[float], list[float]]: # Training and validation loss of each epoch
     "Train and validate for a number of epochs, and return the losses as two lists."

@@ -181,6 +181,7 @@ def _train(model, *, lr, seed, train, valid, epochs, minutes, loss, device, prec
     with _as_before(train, valid):
         learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
         history = learner.fit(epochs, progress).reset_index()
+        if learner.interrupted: raise KeyboardInterrupt  # half a training would be no fair contest
     return history.assign(seconds=clock.seconds[:len(history)])
 
 # %% ../nbs/25b_compare.ipynb #ebe92267

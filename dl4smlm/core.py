@@ -192,8 +192,9 @@ def _asked_for(
 ):
     "Turn what the system refuses into an error of one line that names what was asked for."
     try: yield
+    except CannotWrite: raise
     except OSError as error:
-        refused = CannotWrite(f"{path} cannot be made ({error.strerror}): choose another place")
+        refused = CannotWrite(f"{path} cannot be made ({error.strerror or error}): choose another place")
         refused.errno = error.errno
         raise refused from None
 
@@ -219,6 +220,8 @@ def free_folder(
 ) -> Path: # The same
     "Refuse a folder in which something lies already; long work asks before it begins."
     path = Path(path)
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{path} is a link to {os.readlink(path)}, which is not there: choose another name")
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file, and a folder is needed: choose another name")
     if path.is_dir() and any(path.iterdir()) and not overwrite:

@@ -93,6 +93,7 @@ def run_demo(
     with new_folder(out, overwrite) as folder:
         movie, truth = film_filaments(frames or (1000 if train else 300), seed, DENSITY if train else BUSY)
         learner = train_small(train_frames, epochs, seed, device, progress) if train else None
+        if train and learner.interrupted: raise KeyboardInterrupt
         model = learner.model if train else from_pretrained("fidstorm")
         density = reconstruct(model, movie, Normalise.from_camera(CAMERA), device=device, progress=progress)
         found = localize(density)

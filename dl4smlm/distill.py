@@ -56,13 +56,13 @@ def teacher_errors(
     train:Iterable, # Batches (frames, targets): the training data
     distance:Callable[[Tensor, Tensor], Tensor]|None=None, # Of answer and truth; None for L1L2Loss(l1=0)
     device:str|torch.device="auto", # Where to compute
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> Tensor: # Error on each sample of one epoch, (n,), on the CPU
     "Measure the teacher's error on every sample of the training data."
     device, distance = pick_device(device), distance or L1L2Loss(l1=0)
     teacher.to(device)
     if hasattr(train, "set_epoch"): train.set_epoch(0)
-    bar = tqdm(train, unit="batch", desc="teacher", **({} if progress else {"disable": True}))
+    bar = tqdm(train, unit="batch", desc="teacher", disable=not progress, delay=2)
     errors = [each_sample(distance, ask(teacher, x.to(device)), y.to(device)).cpu() for x, y in bar]
     errors = torch.cat(errors) if errors else torch.zeros(0)
     if not len(errors) or not errors.isfinite().all():
@@ -207,6 +207,7 @@ def _fit(pupil, loss, epochs, train, valid, progress, settings):
     for name in ("normalise", "pixel_nm"):
         if hasattr(pupil, name): setattr(pupil.student, name, getattr(pupil, name))
     pupil.student.threshold = pupil.student.calibration = None  # of the weights before
+    if learner.interrupted: raise KeyboardInterrupt  # or the second stage would begin
     return learner.history
 
 def _follow_hints(student, teacher, hint, guided, trusted, epochs, fit):

@@ -21,7 +21,7 @@ from skimage.feature import peak_local_max
 from skimage.registration import phase_cross_correlation
 from tqdm.auto import tqdm
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .viz import draw_positions
 
 # %% ../nbs/22d_drift.ipynb #363f4a3f
@@ -119,6 +119,41 @@ def _wander(
     medians = [np.median(part, axis=0) for part in np.array_split(places, 10)]
     return float(np.sqrt(np.var(medians, axis=0).mean()))
 
+# %% ../nbs/22d_drift.ipynb #f4raw4y2
+_MOST_PIXELS = 2**25 # of a picture
+_WIDEST_NM = 1000 # a pixel in which a drift may still be seen
+
+def _near(found):
+    "Whether a row lies where nearly all do, (n,)."
+    places = found[["x_nm", "y_nm"]].to_numpy(dtype=float)
+    few = -(-len(places)//100)
+    low, high = np.sort(places, axis=0)[[few, -1 - few]]
+    margin = np.maximum(high - low, _MARGIN_NM)
+    return ((places >= low - margin) & (places <= high + margin)).all(axis=1)
+
+def _without_far(found):
+    "Leave out rows that lie far from nearly all others, and say so."
+    near = _near(found)
+    if near.all(): return found
+    rest, far = found[near], found[~near].iloc[0]
+    x, y = (f"{name} from {rest[f'{name}_nm'].min():.0f} to {rest[f'{name}_nm'].max():.0f}" for name in "xy")
+    warn_user(f"the drift is sought without {(~near).sum()} of {len(found)} localizations, far from the others "
+              f"({x}, {y} nm): the first lies at (x, y) = ({far['x_nm']:.6g}, {far['y_nm']:.6g}) nm. It is taken back "
+              "in all rows alike")
+    return rest
+
+def _pixel_for(found, pixel_nm):
+    "Size of a pixel with which pictures can be drawn: as given; else 20 nm, or more in a large field."
+    sides = np.ptp(found[["x_nm", "y_nm"]].to_numpy(), axis=0)
+    chosen = max(20., np.sqrt(np.prod(sides))/1500) if pixel_nm is None else pixel_nm
+    if not 0 < chosen < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {chosen}")
+    pixels = np.prod((sides + _MARGIN_NM)/chosen)
+    if pixels > _MOST_PIXELS or pixel_nm is None and chosen > _WIDEST_NM:
+        raise ValueError(f"the molecules lie on {sides[0]:.6g} x {sides[1]:.6g} nm (x and y), and pictures with pixels "
+                         f"of {chosen:g} nm are too {'large' if pixels > _MOST_PIXELS else 'coarse'} to find a drift: "
+                         "are these nm? Remove the rows that lie beside the field, or choose other pixels")
+    return chosen
+
 # %% ../nbs/22d_drift.ipynb #h0tp1x11
 def find_drift(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
@@ -130,9 +165,9 @@ def find_drift(
     check_emitters(found)
     if blocks < 3: raise ValueError(f"blocks must be at least 3, so that pairs can be compared, got {blocks}")
     _check_many(found, blocks)
-    if pixel_nm is None: pixel_nm = max(20., np.sqrt(np.prod(np.ptp(found[["x_nm", "y_nm"]].to_numpy(), axis=0)))/1500)
-    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    still, settings = _still_places(found, pixel_nm), (found["frame"].max() + 1, blocks, pixel_nm, progress)
+    frames, found = found["frame"].max() + 1, _without_far(found)
+    pixel_nm = _pixel_for(found, pixel_nm)
+    still, settings = _still_places(found, pixel_nm), (frames, blocks, pixel_nm, progress)
     return _way_beside(found, still, *settings) if still else _way(found, *settings)
 
 # %% ../nbs/22d_drift.ipynb #h0tp1x20

@@ -32,7 +32,7 @@ def pixel_needed(
     why:str, # What it is needed for
 ) -> float: # The same number
     "Refuse to go on without the size of a pixel."
-    if pixel_nm is None: raise ValueError(f"{why}, give the size of a pixel: pixel_nm=...")
+    if pixel_nm is None: raise ValueError(f"{why}, give the size of a pixel: pixel_nm=... (--pixel-nm)")
     if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
     return float(pixel_nm)
 
@@ -161,6 +161,13 @@ _LITELOC = {"frame": "frame", "x_nm": "xnm", "y_nm": "ynm", "z_nm": "znm", "phot
             "uncertainty_x_nm": "x_sig", "uncertainty_y_nm": "y_sig", "uncertainty_z_nm": "z_sig",
             "uncertainty_of_photons": "photon_sig", "x_offset_px": "xoffset", "y_offset_px": "yoffset"}
 
+def _with_photon_errors(
+    table:pd.DataFrame, # Localizations
+) -> pd.DataFrame: # The same; a column photons_sd is called uncertainty_of_photons, if there is none of that name
+    "Give the error of the photons the name that it has in tables of other programs."
+    name = "uncertainty_of_photons"
+    return table if name in table else table.rename(columns={"photons_sd": name})
+
 def named_columns(
     path:str|Path, # A CSV file
     names:dict, # Our name of each column that is wanted: {our name: name in the file}
@@ -175,6 +182,7 @@ def named_columns(
     columns = {name: (names[name], numbers[i]) for name, i in at.items()}
     return {name: column for name, column in columns.items() if not (len(numbers) and column[1].isna().all())}
 
+# %% ../nbs/06c_formats.ipynb #f1e1d006
 def read_liteloc(
     path:str|Path, # CSV file with the columns frame, xnm, ynm and any others of LiteLoc
     pixel_nm:float|None=None, # Not needed: positions are in nm
@@ -190,7 +198,7 @@ def write_liteloc(
     **unused, # What other formats need
 ):
     "Write a table with LiteLoc's twelve columns; those that we do not have stay empty."
-    table = split_axes(check_emitters(table))
+    table = _with_photon_errors(split_axes(check_emitters(table)))
     warn_left_out("LiteLoc", table, _LITELOC)
     columns = table.reindex(columns=_LITELOC).assign(frame=table["frame"] + 1).rename(columns=_LITELOC)
     columns.to_csv(path, index=False, float_format="%.6f")
@@ -237,7 +245,7 @@ def to_decode(
 ) -> dict: # Columns in DECODE's names and units; what we do not have is NaN, or DECODE's own default
     "Translate our table into the columns of a DECODE table, in pixels."
     p = pixel_needed(pixel_nm, "DECODE counts in pixels")
-    table = split_axes(check_emitters(table))
+    table = _with_photon_errors(split_axes(check_emitters(table)))
     warn_left_out("DECODE", table, _DECODE)
     theirs = {"z": 0., "prob": 1., "id": -1, "phot": 0.}
     columns = {name: np.full(len(table), theirs.get(name, np.nan)) for name in _DECODE_ORDER}

@@ -204,6 +204,7 @@ def _set_up(learner, device):
     learner.first, learner.steps = 0, 0 # epochs in the history when the fit began, and steps since
     learner.at_once = None # most patches to compute together, once memory ran out
     learner.stopping = False # whether to end after this epoch
+    learner.interrupted = False # whether the last fit was, by the stop button or Ctrl-C
     learner.written = None # which best epoch the folder of the fit has
 
 def _find_place(device):
@@ -390,6 +391,7 @@ def _prepare(learner, epochs):
     learner.schedule = learner.make_schedule(optimizer, epochs*-(-len(share)//learner.accumulate))
     learner.optimizer = engine.prepare_optimizer(optimizer, device_placement=False)
     learner.steps, learner.stopping, learner.first, learner.written = 0, False, len(learner.history), None
+    learner.interrupted = False
     return engine.prepare_model(model, device_placement=False), share
 
 # %% ../nbs/11_learner.ipynb #55de9b37
@@ -484,7 +486,8 @@ def _fit(learner, epochs, progress, folder, resume):
                 _run_epoch(learner, model, share, bar)
                 if folder: _save(learner, folder, settings)
     except KeyboardInterrupt:
-        if learner.best_weights is None: raise
+        learner.interrupted = True
+        if folder or learner.best_weights is None: raise  # with a folder, the run is kept there
     except Exception:
         if learner.best_weights is None: learner.model.load_state_dict(begun_with)
         if learner.best_weights is None or not learner.steps: _write_down(learner, had)

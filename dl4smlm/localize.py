@@ -250,6 +250,8 @@ def one_number(
     except (TypeError, ValueError, RuntimeError): pass
     raise ValueError(f"{name} must be a number, got {value!r}"[:200])
 
+_MOST_PX = 200  # 25 camera pixels, if each is cut into 8
+
 def radius_in_pixels(
     radius_nm:float, # A distance in nm
     pixel_nm:float, # Size of a super-resolution pixel in nm
@@ -258,6 +260,9 @@ def radius_in_pixels(
     radius_nm, pixel_nm = one_number("radius_nm", radius_nm), one_number("pixel_nm", pixel_nm)
     if not (0 < radius_nm < math.inf and 0 < pixel_nm < math.inf):
         raise ValueError(f"radius_nm and pixel_nm must be greater than 0, got {radius_nm} and {pixel_nm}")
+    if radius_nm > _MOST_PX*pixel_nm:
+        raise ValueError(f"radius_nm, {radius_nm:g}, is more than {_MOST_PX} super-resolution pixels of {pixel_nm:g} "
+                         f"nm, so at most {_MOST_PX*pixel_nm:g} is possible: is it in nm? 30 is usual")
     return max(1, round(radius_nm/pixel_nm))
 
 # %% ../nbs/21_localize.ipynb #3e733f82

@@ -19,7 +19,8 @@ def _chains(found, radius_nm, gap_frames):
     "Number of the chain of each row."
     ends, starts = (np.ones(len(found), bool) for _ in range(2))
     before, after = [], []
-    for step in range(1, gap_frames + 2):
+    longest = int(np.ptp(found["frame"])) if len(found) else 0  # no gap is wider than the movie
+    for step in range(1, max(1, min(gap_frames + 1, longest)) + 1):
         earlier, later = found[ends], found[starts]
         i, j = match(earlier.assign(frame=earlier["frame"] + step), later, radius_nm).T
         before.append(np.flatnonzero(ends)[i])
@@ -32,7 +33,8 @@ def _chains(found, radius_nm, gap_frames):
 # %% ../nbs/22e_merge.ipynb #0fe6a404
 _OWN_ERRORS = {f"{axis}_nm": f"uncertainty_{axis}_nm" for axis in "xyz"}
 _SHRINK = ("uncertainty_nm", *_OWN_ERRORS.values(), *(f"bound_{axis}_nm" for axis in "xyz"))  # as a mean does
-_GROW = ("uncertainty_of_photons", "bound_of_photons")  # as errors of a sum do
+_GROW = ("photons_sd", "uncertainty_of_photons", "bound_of_photons")  # as errors of a sum do
+_EVEN = ("uncertainty_of_background", "bound_of_background")  # as errors of a mean do, each row counting the same
 
 def _check_errors(found):
     "Refuse errors by which nothing can be weighed."
@@ -75,6 +77,7 @@ def merge_localizations(
     merged = groups.mean().assign(frame=groups["frame"].first(), **_weigh(numbers, chains))
     for name in ("photons", "brightness", "detections"):
         if name in numbers: merged[name] = groups[name].sum()
-    for name in _GROW:
+    for name in (*_GROW, *_EVEN):
         if name in numbers: merged[name] = (numbers[name]**2).groupby(chains, sort=False).sum()**0.5
+        if name in numbers and name in _EVEN: merged[name] /= merged["detections"]
     return merged.reset_index(drop=True)

@@ -69,7 +69,7 @@ def measure_photons(
     movie, # Counts, (T, H, W): an array, or a movie opened from a file
     camera:Camera, # The camera that took it
     psf:GaussianPSF, # Its point spread function
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> pd.DataFrame: # The same rows with photons (0 where the fit is negative) and their standard deviation photons_sd
     "Measure how bright each molecule is, all of a frame together; photons_sd is infinite for one beside the frame."
     if not isinstance(psf, GaussianPSF):
@@ -79,7 +79,7 @@ def measure_photons(
     check_emitters(table, total)
     order, block = table.reset_index(drop=True).sort_values("frame", kind="stable"), max(1, 2**20//(height*width))
     photons, deviation = np.empty(len(table)), np.empty(len(table))
-    with tqdm(total=total, unit="frame", disable=not progress) as bar:
+    with tqdm(total=total, unit="frame", disable=not progress, delay=2) as bar:
         for start in range(0, total, block):
             counts = np.asarray(movie[start:start + block])
             part = order[order["frame"].between(start, start + len(counts) - 1)]

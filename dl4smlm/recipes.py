@@ -159,6 +159,7 @@ def train_recipe(
                           lr or HIGHEST_LR[model.config["name"]], device, "bfloat16", clip=1., average=0.999,
                           callbacks=callbacks)
         learner.fit(epochs, progress, run, resume=run is not None)
+        if learner.interrupted: raise KeyboardInterrupt  # the card would claim all steps
         model.normalise, model.pixel_nm = learner.model.normalise, learner.model.pixel_nm
         scores = finish(model, seed=seed, device=device, microscope=microscope)
         notes = {"recipe": f"dl4smlm recipe, {epochs*each} steps of {batch_size} frames"}

@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from .core import as_path, check_emitters, new_file
+from .core import as_path, check_emitters, new_file, warn_user
 from .psf import render_gaussians
 from .viz import draw_positions, scale_bar, white_level
 
@@ -31,6 +31,53 @@ def _spots(table, sigma_px, weight, shape, pixel_nm):
         image += render_gaussians(torch.zeros_like(rows), x[rows], y[rows], weight[rows], sigma[rows], (1, *shape))[0]
     return image.numpy()
 
+# %% ../nbs/21b_render.ipynb #f1e1d002
+_MOST_PIXELS, _MANY_PIXELS = 2**29, 2**24  # of any picture; and of one that shows what lies far away
+
+def _shape(table, field_nm, pixel_nm):
+    "Height and width of the picture in pixels."
+    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
+    if given := field_nm is not None:
+        if np.shape(field_nm) != (2,) or not all(0 < side < np.inf for side in field_nm):
+            raise ValueError("field_nm must be height and width of the picture in nm, both greater than 0, got "
+                             f"{field_nm}")
+    else: field_nm = _field(table, pixel_nm)
+    height, width = (max(1, int(np.ceil(side/pixel_nm))) for side in field_nm)
+    if height*width > _MOST_PIXELS:
+        raise ValueError(f"a picture of {height} x {width} pixels is too large: choose larger pixels than "
+                         f"{pixel_nm:g} nm, or a smaller field_nm (--field-nm)")
+    _check_seen(table, height*pixel_nm, width*pixel_nm, given)
+    return height, width
+
+def _field(table, pixel_nm):
+    "The smallest height and width, at least 1 nm, that reach from 0 to the last molecule."
+    places = table[["y_nm", "x_nm"]].to_numpy(dtype=float)
+    if not len(places): return [1., 1.]
+    sides = np.maximum(np.nextafter(places.max(axis=0), np.inf), 1.)
+    usual = np.maximum(np.quantile(places, 0.99, axis=0, method="lower"), 1.)
+    far = (places > 4*usual).any(axis=1)
+    if far.any() and np.prod(sides/pixel_nm) > _MANY_PIXELS:
+        y, x = places[far][0]
+        raise ValueError(f"a picture of all molecules would be too large, for {far.sum()} of {len(far)} far from the "
+                         f"others: the first lies at (x, y) = ({x:.6g}, {y:.6g}) nm, and 99 % have x up to "
+                         f"{usual[1]:.0f} and y up to {usual[0]:.0f} nm. Remove them, or give field_nm (--field-nm), "
+                         "height and width of the picture in nm")
+    return sides
+
+# %% ../nbs/21b_render.ipynb #f1e1d005
+def _check_seen(table, height_nm, width_nm, given):
+    "Refuse a picture without any molecule, and warn if it begins where nobody said, and some are left out."
+    x, y = table["x_nm"], table["y_nm"]
+    outside = ~(x.between(0, width_nm, "left") & y.between(0, height_nm, "left"))
+    if not outside.any() or given and not outside.all(): return
+    why = f"x is from {x.min():.6g} to {x.max():.6g} nm, y from {y.min():.6g} to {y.max():.6g} nm"
+    if outside.all():
+        raise ValueError(f"all {len(table)} molecules lie outside the picture, which is {height_nm:g} nm high and "
+                         f"{width_nm:g} nm wide and begins at (0, 0): {why}. "
+                         f"{'Is field_nm (--field-nm) in nm?' if given else 'Move them, by adding to x_nm and y_nm'}")
+    warn_user(f"the picture begins at (0, 0), as the movie does, and leaves out {outside.sum()} of {len(table)} "
+              f"molecules: {why}")
+
 # %% ../nbs/21b_render.ipynb #0e6a4da3
 def render(
     table:pd.DataFrame, # Localizations: x_nm, y_nm, and uncertainty_nm unless `sigma_nm` is given
@@ -41,7 +88,9 @@ def render(
     least_sigma_nm:float=0., # Draw no molecule narrower than this, nm, however well its place is known
 ) -> np.ndarray: # Molecules per pixel, float32, (H, W)
     "Draw molecules as a histogram, or as Gaussians; what lies outside the picture is left out."
-    shape = _shape(check_emitters(table), field_nm, pixel_nm)
+    return _draw(table, _shape(check_emitters(table), field_nm, pixel_nm), pixel_nm, sigma_nm, weight, least_sigma_nm)
+
+def _draw(table, shape, pixel_nm, sigma_nm, weight=1., least_sigma_nm=0.):
     if sigma_nm == 0: return draw_positions(table, shape, pixel_nm, blur_px=0, weight=weight).astype(np.float32)
     if sigma_nm is None and "uncertainty_nm" not in table:
         raise ValueError("the table has no column uncertainty_nm: give sigma_nm=, in nm, or 0 for a histogram")
@@ -51,22 +100,6 @@ def render(
         raise ValueError(f"the width of a spot must be greater than 0 nm and at most {widest:g} nm, 1000 pixels: "
                          f"it is {np.min(sigma):g} to {np.max(sigma):g} nm. Give sigma_nm=, or remove these rows")
     return _spots(table, sigma/pixel_nm, weight, shape, pixel_nm)
-
-def _shape(table, field_nm, pixel_nm):
-    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    if field_nm is None: field_nm = _field(table)
-    elif np.shape(field_nm) != (2,) or not all(0 < side < np.inf for side in field_nm):
-        raise ValueError(f"field_nm must be height and width of the picture in nm, both greater than 0, got {field_nm}")
-    shape = tuple(max(1, int(np.ceil(side/pixel_nm))) for side in field_nm)
-    if shape[0]*shape[1] > 2**30:
-        raise ValueError(f"a picture of {shape[0]} x {shape[1]} pixels is too large: choose larger pixels than "
-                         f"{pixel_nm:g} nm, or a smaller field_nm")
-    return shape
-
-def _field(*tables):
-    "The smallest height and width, at least 1 nm, that reach from 0 to the last molecule."
-    return [max([1., *(np.nextafter(table[name].max(), np.inf) for table in tables if len(table))])
-            for name in ("y_nm", "x_nm")]
 
 # %% ../nbs/21b_render.ipynb #6cb9520a
 def render_colour(
@@ -83,7 +116,8 @@ def render_colour(
     "Draw molecules in the colour of a column, as bright as there are many."
     if column not in table: raise ValueError(f"the table has no column {column}; it has {', '.join(table.columns)}")
     colours = colormaps[cmap](_colour_scale(table[column], limits)(table[column].to_numpy(dtype=float)))[:, :3]
-    draw = partial(render, table, field_nm, pixel_nm, sigma_nm, least_sigma_nm=least_sigma_nm)
+    shape = _shape(check_emitters(table), field_nm, pixel_nm)
+    draw = partial(_draw, table, shape, pixel_nm, sigma_nm, least_sigma_nm=least_sigma_nm)
     picture, number = np.stack([draw(weight=colour) for colour in colours.T], -1), draw()
     brightness = np.minimum(1, number/(white or white_level(number)))
     return picture*(brightness/np.maximum(number, 1e-12))[..., None]
@@ -129,8 +163,9 @@ def show_overlay(
     size:float=4., # Width of a new figure in inches
 ): # The axes, in pixels of the picture
     "Lay two lists over each other: white where they agree, magenta or green where one stands alone."
-    if field_nm is None: field_nm = _field(found, other)
-    magenta, green = (render(table, field_nm, pixel_nm, sigma_nm) for table in (found, other))
+    places = [check_emitters(table)[["x_nm", "y_nm"]] for table in (found, other)]
+    shape = _shape(pd.concat(places), field_nm, pixel_nm)
+    magenta, green = (_draw(table, shape, pixel_nm, sigma_nm) for table in (found, other))
     magenta, green = (np.clip(image/white_level(image), 0, 1) for image in (magenta, green))
     if ax is None: _, ax = plt.subplots(figsize=(size, size*green.shape[0]/green.shape[1]), layout="constrained")
     ax.imshow(np.stack([magenta, green, magenta], -1))

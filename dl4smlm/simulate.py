@@ -217,6 +217,7 @@ def film(
     "Film the emitters: spots, background, camera. A block of frames at a time, so that long movies fit."
     shape, psf = (_check_frames(frames), *_check_size(size_px)), check_psf(psf)
     check_light(emitters, shape, as_camera(camera).pixel_nm)
+    _check_widths(emitters, psf, camera.pixel_nm)
     if not isinstance(background, Background): background = Background(background)
     levels, pattern = background.draw(frames, shape[1:], generator)
     device = generator.device if generator else torch.device("cpu")
@@ -247,6 +248,19 @@ def _check_size(
                          "and size_px is in pixels")
     return int(size[0]), int(size[1])
 
+def _check_widths(
+    emitters:pd.DataFrame, # Emitter table
+    psf:PSF, # The point spread function
+    pixel_nm:float, # Size of a camera pixel in nm
+):
+    "Refuse spots so wide that no memory would hold them, which lengths in other units make."
+    z_nm, sigma_nm = emitters.get("z_nm", [0.]), emitters.get("sigma_nm", [getattr(psf, "sigma_nm", 0.)])
+    widths = psf.widths(torch.tensor(np.array(z_nm))) if hasattr(psf, "widths") else [np.array(sigma_nm)]
+    widest = max((float(width.max()) for width in widths if len(width)), default=0.)
+    if widest > 100*pixel_nm:
+        raise ValueError(f"a spot with sigma = {widest:g} nm is too wide, and 100 pixels of {pixel_nm:g} nm are the "
+                         "most: is it in nm?")
+
 # %% ../nbs/05_simulate.ipynb #fb7fb6d2
 @dataclass(frozen=True)
 class Drift:
@@ -257,6 +271,9 @@ class Drift:
     def __post_init__(self):
         if not 0 <= self.walk_nm < np.inf:
             raise ValueError(f"walk_nm, a standard deviation, must be 0 or more, got {self.walk_nm}")
+        fastest = max(map(abs, (*self.velocity_nm, self.walk_nm)))
+        if not fastest <= 1e4:
+            raise ValueError(f"a drift of {fastest:g} nm per frame is too fast, and 10000 is the most: is it in nm?")
 
     def path(self,
         frames:int, # Number of frames

@@ -72,7 +72,7 @@ def _h5_format(path):
     with open_h5(path) as file: names = set(file)
     found = [format for format, name in {"picasso": "locs", "decode": "data"}.items() if name in names]
     if len(found) == 1: return found[0]
-    if found: raise ValueError(f"{path} has tables of {' and '.join(found)}: say which is meant, format=...")
+    if found: raise ValueError(f"{path} has tables of {' and '.join(found)}: say which is meant, format=... (--from)")
     raise ValueError(f"{path} is an HDF5 file with neither locs (Picasso) nor data (DECODE) in it, but with: "
                      f"{', '.join(sorted(map(str, names)))[:200]}")
 
@@ -84,7 +84,7 @@ def read_localizations(
     first_frame:int|None=None, # Number of the movie's first frame in this file; None for what is usual in the format
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
-    "Read a table of localizations; columns that we do not know are kept if all their values are numbers."
+    "Read a table of localizations; what we do not know is kept if all of a column are numbers, or named in a warning."
     path = as_path(path, "read_localizations(path, pixel_nm)")
     check_pixel_size_nm(pixel_nm)
     found = table_format(path) if format is None else format
@@ -110,7 +110,7 @@ def save_localizations(
     ending = path.suffix.lower()
     usual = {known.endings[0]: name for name, known in reversed(FORMATS.items())}
     if format is None and ending not in usual:
-        raise ValueError(f"{path}: a table has the ending {', '.join(usual)}; for another, say format=...")
+        raise ValueError(f"{path}: a table has the ending {', '.join(usual)}; for another, say format=... (--to)")
     known = _format(format or usual[ending])
     if ending not in known.endings:
         raise ValueError(f"{path}: the files of {format} end in {' or '.join(known.endings)}")

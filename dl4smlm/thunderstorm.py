@@ -40,7 +40,7 @@ def _our_name(header, pixel_nm):
     if expected == "photon" and unit in ("photon", "photons"): return ours or f"{name}_photons", 1.
     if expected == "nm" and ours:
         if unit == "px" and pixel_nm is None:
-            raise ValueError(f"{header} is in pixels: give the size of a pixel, pixel_nm=...")
+            raise ValueError(f"{header} is in pixels: give the size of a pixel, pixel_nm=... (--pixel-nm)")
         factors = LENGTHS_NM | {"px": pixel_nm}
         if unit not in factors: raise ValueError(f"{header} needs one of the units {', '.join(factors)} in brackets")
         return ours, factors[unit]
@@ -124,24 +124,31 @@ def _columns(path, headers, pixel_nm):
 def _from_zero(path, frame, first):
     if (wrong := (frame < first) | (frame % 1 != 0) | (frame > 2**53)).any():
         raise ValueError(f"{path} has the frame number {frame[wrong][0]:g}: frames are whole numbers, counted from "
-                         f"{first} here. If the first frame of the file has another number, pass it as first_frame")
+                         f"{first} here. If the first frame of the file has another number, pass it as first_frame "
+                         "(dl4smlm convert --first-frame)")
     return frame.astype(np.int64) - first
 
 # %% ../nbs/06b_thunderstorm.ipynb #554b9db6
 def _drop_broken(path, values, theirs):
-    "Leave out rows without a finite number in a column we know, and known columns without any, and say so."
+    "Leave out rows without a finite number in a column we know, and known columns without any; and say which are kept."
     broken = {name: ~np.isfinite(column) for name, column in values.items() if name in NAMES}
     empty = [name for name in broken if len(broken[name]) and broken[name].all() and name not in NEEDED_COLUMNS]
     if empty: warn_user(f"{path} has no finite number in column {', '.join(theirs[name] for name in empty)}: left out")
     broken = {name: wrong for name, wrong in broken.items() if wrong.any() and name not in empty}
     values = {name: column for name, column in values.items() if name not in empty}
-    if not broken: return values
+    if not broken: return values, slice(None)
     rows, where = np.any(list(broken.values()), axis=0), ", ".join(theirs[name] for name in broken)
     if rows.all(): raise ValueError(f"{path}: no row has a finite number in {where}: there is nothing to read")
     first = np.flatnonzero(rows)[:10] + 1
     which = ", ".join(map(str, first)) + (f" and {rows.sum() - len(first)} more" if rows.sum() > len(first) else "")
     warn_user(f"{path}: {rows.sum()} of {len(rows)} rows are left out, without a finite number in {where}: row {which}")
-    return {name: column[~rows] for name, column in values.items()}
+    return {name: column[~rows] for name, column in values.items()}, ~rows
+
+def _warn_gaps(path, gaps, row):
+    "Tell which columns are left out, and where they have no number."
+    which = [f"{name} (row {row[wrong][0]}{f' and {wrong.sum() - 1} more' if wrong.sum() > 1 else ''})"
+             for name, wrong in gaps[:10]] + [f"{len(gaps) - 10} more"]*(len(gaps) > 10)
+    warn_user(f"{path}: left out for lack of a finite number in every row: column {', '.join(which)}")
 
 # %% ../nbs/06b_thunderstorm.ipynb #e0cd4cb6
 def make_table(
@@ -150,17 +157,21 @@ def make_table(
     first_frame:int, # Number of the movie's first frame in the file
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm, photons if known, and the others
-    "Make a table of ours from the columns of a file; one unknown to us is left out if it has a gap."
+    "Make a table of ours from the columns of a file; one unknown to us is left out if it has a gap, with a warning."
     values = {name: np.asarray(column, dtype=float) for name, (_, column) in columns.items()}
-    if drop_broken: values = _drop_broken(path, values, {name: theirs for name, (theirs, _) in columns.items()})
-    kept = {}
+    kept, gaps, row = {}, [], np.arange(max(map(len, values.values()), default=0)) + 1
+    if drop_broken:
+        values, rows = _drop_broken(path, values, {name: theirs for name, (theirs, _) in columns.items()})
+        row = row[rows]
     for name, column in values.items():
         wrong = ~np.isfinite(column)
         if wrong.any() and name in NAMES:
             raise ValueError(f"{path}: {wrong.sum()} of {len(column)} rows have no finite number in column "
                              f"{columns[name][0]}, the first is row {wrong.argmax() + 1}: repair or remove these rows, "
                              "or leave them out with drop_broken=True (dl4smlm convert --drop-broken)")
-        if not wrong.any(): kept[name] = column
+        if wrong.any(): gaps.append((columns[name][0], wrong))
+        else: kept[name] = column
+    if gaps: _warn_gaps(path, gaps, row)
     missing = [name for name in NEEDED_COLUMNS if name not in kept]
     if missing: raise ValueError(f"{path} has no column for {', '.join(missing)}: it is not a table of localizations")
     kept["frame"] = _from_zero(path, kept["frame"], first_frame)
@@ -175,7 +186,7 @@ def read_thunderstorm(
     renamed:dict|None=None, # Headers that stand for others: {header in the file: header of ThunderSTORM}
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
-    "Read a ThunderSTORM CSV file; unknown columns are left out unless all their values are numbers."
+    "Read a ThunderSTORM CSV file; unknown columns are left out unless all their values are numbers, with a warning."
     path = Path(path)
     headers = _in_small_letters([(renamed or {}).get(header, header) for header in read_headers(path)])
     known, numbers = _columns(path, headers, pixel_nm), read_numbers(path, headers)

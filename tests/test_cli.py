@@ -7,14 +7,17 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import tifffile
 
+from dl4smlm import __version__, create_model, save_pretrained
 from dl4smlm.camera import make_camera
+from dl4smlm.data import Normalise
 from dl4smlm.io import open_movie, read_image, save_movie
-from dl4smlm.tables import read_localizations
+from dl4smlm.tables import read_localizations, save_localizations
 
 from project import ROOT
 
@@ -289,6 +292,26 @@ def test_a_command_that_is_stopped_says_so_and_cleans_up(tmp_path, number):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent as on Linux and macOS")
+def test_a_reconstruction_that_is_stopped_says_what_is_kept(tmp_path):
+    net = create_model("fidstorm", 2, blocks=1, width=4)
+    net.normalise, net.pixel_nm = Normalise(0., 100.), 100.
+    save_pretrained(net, tmp_path / "net")
+    save_movie(np.zeros((4000, 128, 128), np.uint8), tmp_path / "long.tif", 100)
+    asked = ["reconstruct", tmp_path / "long.tif", "--model", tmp_path / "net", "--out", tmp_path / "out",
+             "--device", "cpu"]
+    process = subprocess.Popen(typed(asked), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+                               env=os.environ | {"PYTHONPATH": str(ROOT)}, preexec_fn=as_in_a_terminal)
+    part = tmp_path / ".out.part"
+    while not list(part.glob("sum-*.npz")): assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"dl4smlm: stopped: what is done is kept in {part}: the same command with --resume goes on\n" in complaint
+    accepted(*asked, "--resume")
+    assert not part.exists()
+
+
 @pytest.mark.parametrize("extra, jaccard, density", [([], 0.68, 3.9), (["--train"], 0.8, 1)])
 def test_the_demo_is_worth_showing(tmp_path, extra, jaccard, density):
     print(accepted("demo", *extra, "--out", tmp_path / "demo"))
@@ -307,3 +330,132 @@ def test_a_network_that_counts_photons_is_told_the_camera_of_the_contest(tmp_pat
     accepted("compare", "--networks", "", "--bundle", "fidstorm", "--camera", "emccd", "--movie", film / "movie.tif",
              "--truth", film / "truth.csv", "--no-atlas", "--out", contest, "--device", "cpu")
     assert pd.read_csv(contest / "table.csv").loc[0, "jaccard"] > 0.8  # 0.3 without knowing the camera
+
+
+@pytest.fixture(scope="module")
+def bare(film, tmp_path_factory):
+    "The same movie in a file that does not say how large its pixels are."
+    path = tmp_path_factory.mktemp("bare") / "bare.tif"
+    save_movie(np.asarray(open_movie(film / "movie.tif")[:]), path)
+    return path
+
+
+def complaint_of(*arguments):
+    "What a command that ends well says beside its answer and its bar."
+    done = dl4smlm(*arguments)
+    assert done.returncode == 0, done.stderr
+    return "\n".join(line for line in done.stderr.splitlines() if line.startswith("dl4smlm: "))
+
+
+def test_only_a_network_for_one_microscope_knows_the_pixels_of_a_bare_movie(film, bare, model, tmp_path):
+    asked = ["reconstruct", bare, "--out", tmp_path / "out", "--model"]
+    assert "pass --pixel-nm, the camera pixel in nm" in refused(*asked, "fidstorm")
+    learn = ["calibrate", "fidstorm", "--truth", film / "truth.csv", "--out", tmp_path / "sure", "--movie", bare]
+    assert "pass --pixel-nm" in refused(*learn)
+    assert not list(tmp_path.iterdir())
+    assert "those of the training, 100 nm, are taken; pass --pixel-nm" in complaint_of(*asked, model)
+    assert read_image(tmp_path / "out" / "reconstruction.tif")[1] == pytest.approx(25)
+    assert not complaint_of(*asked, model, "--pixel-nm", 108, "--overwrite")
+    assert "for a network of your own" in " ".join(accepted("reconstruct", "--help").split())
+
+
+def test_counts_of_another_camera_are_noted_whatever_was_told(film, model, tmp_path):
+    counts = np.asarray(open_movie(film / "movie.tif")[:]).astype(int)
+    save_movie((counts - 300).astype(np.float32), tmp_path / "less.tif", 100)
+    ways = [["fidstorm"], [model], ["fidstorm", "--camera", 100, 2], ["fidstorm", "--camera", 1e9, 0.001]]
+    for way in ways:
+        said = complaint_of("reconstruct", tmp_path / "less.tif", "--out", tmp_path / "out", "--overwrite",
+                            "--model", *way)
+        assert said.count("does not look like one of a camera") == 1 and "--camera, or --match" in said, said
+    assert not complaint_of("reconstruct", film / "movie.tif", "--out", tmp_path / "own", "--model", model)
+    done = dl4smlm("reconstruct", film / "movie.tif", "--out", tmp_path / "like", "--model", "fidstorm")
+    assert "does not look like" not in done.stderr
+    assert "the camera is taken for one of 100 counts in the dark" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def in_pixels(film, tmp_path_factory):
+    "The truth of the film in a table that counts in pixels and does not say how large they are."
+    path = tmp_path_factory.mktemp("tables") / "truth.hdf5"
+    save_localizations(read_localizations(film / "truth.csv").assign(uncertainty_nm=10.), path, pixel_nm=100)
+    path.with_suffix(".yaml").unlink()
+    with h5py.File(path, "r+") as file: file.pop("metadata", None)
+    return path
+
+
+def test_a_table_in_pixels_is_told_how_large_they_are(film, bare, in_pixels, model, tmp_path):
+    truth, out = film / "truth.csv", ["--out", tmp_path / "out"]
+    for command in (["evaluate", in_pixels, truth], ["info", in_pixels], ["drift", in_pixels, *out],
+                    ["filter", in_pixels, "frame > 1", "--out", tmp_path / "a.csv"]):
+        assert "give the size of a pixel: --pixel-nm" in refused(*command)
+    assert "--camera-pixel-nm" in refused("render", in_pixels, *out)
+    assert "Jaccard 1.000" in accepted("evaluate", in_pixels, truth, "--pixel-nm", 100)
+    assert "x_nm" in accepted("info", in_pixels, "--pixel-nm", 100)
+    assert "leave out --pixel-nm" in refused("info", film / "movie.tif", "--pixel-nm", 100)
+    assert "too few" in refused("drift", in_pixels, *out, "--pixel-nm", 100, "--blocks", 1000)  # of what it can read
+    compete = ["compare", "--networks", "", "--bundle", model, "--no-atlas", "--upscale", 4, "--device", "cpu"]
+    learn = ["train", "--network", "srcnn", "--upscale", 2, "--epochs", 1, "--patches", 4, "--device", "cpu"]
+    for command in (compete, learn, ["calibrate", model, "--radius-nm", 250]):
+        done = dl4smlm(*command, "--movie", bare, "--pixel-nm", 100, "--truth", in_pixels,
+                       "--out", tmp_path / command[0])
+        assert "size of a pixel" not in done.stderr, done.stderr
+    assert (tmp_path / "compare" / "table.csv").exists() and (tmp_path / "train" / "card.json").exists()
+
+
+def test_a_bare_movie_gives_the_field_of_a_picture(bare, in_pixels, tmp_path):
+    drawn = ["render", in_pixels, "--movie", bare, "--out", tmp_path / "out"]
+    assert "--camera-pixel-nm" in refused(*drawn, "--pixel-nm", 20)
+    accepted(*drawn, "--camera-pixel-nm", 100, "--pixel-nm", 20)
+    image, pixel_nm = read_image(tmp_path / "out" / "rendering.tif")
+    assert (image.shape, pixel_nm) == ((120, 120), pytest.approx(20))
+    assert image.sum() == pytest.approx(len(read_localizations(in_pixels, 100)), rel=0.05)
+
+
+def test_errors_are_in_options(film, model, tmp_path):
+    truth, out = film / "truth.csv", ["--out", tmp_path / "out"]
+    said = {
+        "--sigma-nm": refused("render", truth, *out),
+        "--field-nm HEIGHT WIDTH": refused("evaluate", truth, truth, "--border-nm", 100),
+        "`dl4smlm convert --to`": refused("filter", truth, "frame > 1", "--out", tmp_path / "a.txt"),
+        "--batch must be a multiple of 8, got 2": refused("recipe", "--batch", 2, "--steps", 2, *out),
+        "--compile is for a GPU": refused("reconstruct", film / "movie.tif", "--model", model, "--compile", *out,
+                                          "--device", "cpu"),
+        "dl4smlm convert --first-frame": refused("info", write_table(tmp_path / "t.csv", frame=[0, 1, 2, 3, 4]))}
+    for option, complaint in said.items(): assert option in complaint, complaint
+
+
+def test_two_empty_tables_are_doubted(film, tmp_path):
+    accepted("filter", film / "truth.csv", "photons < 0", "--out", tmp_path / "none.csv")
+    assert "both tables are empty" in complaint_of("evaluate", tmp_path / "none.csv", tmp_path / "none.csv")
+    assert not complaint_of("evaluate", tmp_path / "none.csv", film / "truth.csv")
+
+
+def test_a_part_that_goes_beyond_the_movie_is_noted(film, tmp_path):
+    said = complaint_of("convert", film / "movie.tif", tmp_path / "part.tif", "--frames", "20:1000")
+    assert "--frames 20:1000 goes beyond the 24 frames" in said
+    assert not complaint_of("convert", film / "movie.tif", tmp_path / "all.tif", "--frames", "20:24")
+
+
+def test_version_and_short_help():
+    assert accepted("--version") == f"dl4smlm {__version__}\n"
+    for command in ([], ["reconstruct"]): assert accepted(*command, "-h") == accepted(*command, "--help")
+
+
+@pytest.mark.parametrize("wrong", [["--sigma-nm", 1e6], ["--drift-nm", 1e9, 0], ["--walk-nm", 1e9],
+                                   ["--psf", "astigmatic", "--z-nm", -1e9, 1e9]])
+def test_lengths_in_other_units_are_refused(tmp_path, wrong):
+    assert "is it in nm?" in refused("simulate", "--out", tmp_path / "out", "--frames", 10, *wrong)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a link, and a shell that closes what is printed to")
+def test_a_link_to_nowhere_and_a_closed_output(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    complaint = refused("simulate", "--out", tmp_path / "link", "--frames", 2)
+    assert "is a link to" in complaint and "None" not in complaint
+    line = 'exec "$@" >&- 2>&-'
+    small = typed(["simulate", "--out", tmp_path / "out", "--frames", 2])
+    done = subprocess.run(["sh", "-c", line, "sh", *small], cwd=ROOT, timeout=600,
+                          env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0
+    assert len(open_movie(tmp_path / "out" / "movie.tif")) == 2

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from dl4smlm.core import make_emitters, make_generator
-from dl4smlm.drift import _way, find_drift
+from dl4smlm.drift import _way, correct_drift, find_drift
 from dl4smlm.simulate import Drift, draw_emitters, move
 from dl4smlm.structures import Filaments, NuclearPores
 
@@ -120,3 +120,41 @@ def test_rows_in_any_order_and_with_any_index():
     with pytest.warns(UserWarning, match="2 places stood still"):
         again = find_drift(spoiled.sample(frac=1, random_state=0).set_axis([7]*len(spoiled)), BLOCKS)
     np.testing.assert_allclose(again, way, atol=2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("place", [(1e6, 3000.), (3000., -1e7), (1e8, 1e8), (1e12, 0.)])
+def test_rows_far_away_spoil_nothing(seed, place):
+    "A fit that failed says that its molecule lies far outside the field: once, or in every hundredth row of an axis."
+    table, path = creep("filaments", seed)
+    clean = find_drift(table, BLOCKS)
+    rng = np.random.default_rng(seed)
+    for number in (1, len(table)//200):
+        far = make_emitters(rng.integers(0, FRAMES, number), *place)
+        way, said = find(table, far)
+        pd.testing.assert_frame_equal(way, clean, check_exact=True)
+        assert len(said) == 1 and f"without {number} of {len(table) + number} localizations, far" in said[0]
+    both = pd.concat([table, far], ignore_index=True)
+    settled = correct_drift(both, way)
+    assert len(settled) == len(both)
+    assert settled["x_nm"].iloc[-1] == place[0] - way["drift_x_nm"][far["frame"].iloc[-1]]
+
+
+@pytest.mark.parametrize("side_nm", [6.4e3, 3e4, 2e5])
+def test_a_large_field_is_no_reason_to_leave_rows_out(side_nm):
+    "Places that are seen again and again all over a field, one corner of it as well as the middle."
+    rng = np.random.default_rng(0)
+    places, which = rng.uniform(0, side_nm, (500, 2)), rng.integers(0, 500, 10_000)
+    frame = np.sort(rng.integers(0, FRAMES, 10_000))
+    path = np.outer(np.arange(FRAMES), (0.06, -0.02))
+    way, said = find(make_emitters(frame, *(places[which] + path[frame] + rng.normal(0, 10, (10_000, 2))).T))
+    assert not said and error_nm(way, path) < max(3, side_nm/1500/10)
+
+
+def test_what_no_picture_can_show_is_refused():
+    "Many rows far away, along one axis or both, or pixels of a hundredth of a nanometre: refused before any picture."
+    table = creep("filaments", 0)[0]
+    lost = make_emitters(range(0, FRAMES, 5), np.linspace(-1e9, 1e12, FRAMES//5), np.linspace(1e12, 0, FRAMES//5))
+    with pytest.raises(ValueError, match="too coarse to find a drift: are these nm?"): find(table, lost)
+    with pytest.raises(ValueError, match="too coarse to find a drift"): find(table, lost.assign(y_nm=3000.))
+    with pytest.raises(ValueError, match="too large to find a drift"): find_drift(table, BLOCKS, pixel_nm=0.01)

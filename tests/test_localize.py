@@ -117,3 +117,15 @@ def test_arrays_that_must_not_be_written_to():
         for same in (frozen, density[::-1].copy()[::-1], density.astype(">f4"), np.broadcast_to(density, (2, 32, 32))):
             pd.testing.assert_frame_equal(localize(same, 10), localize(torch.tensor(density), 10))
     assert np.array_equal(frozen, density)
+
+
+@pytest.mark.parametrize("radius_nm", [1e9, 1e5, np.inf])
+def test_a_radius_that_is_not_in_nm_is_refused_at_once(radius_nm):
+    with pytest.raises(ValueError, match="is it in nm|greater than 0"):
+        localize(np.zeros((1, 64, 64)), 12.5, radius_nm=radius_nm)
+
+
+def test_a_wide_radius_is_no_mistake():
+    "Twenty camera pixels of 100 nm: one molecule in each part of the picture."
+    found = localize(crowded(1, 64, 64, 50, 0), 12.5, radius_nm=2000.)
+    assert len(found) == 1

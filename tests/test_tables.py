@@ -1,6 +1,8 @@
 "Localization tables in ThunderSTORM's CSV format: there and back, and what is refused."
 import os
 import re
+import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +66,7 @@ def test_garbage_is_refused_or_read(tmp_path_factory, data):
     else: assert np.isfinite(table.to_numpy(dtype=float)).all() and (table["frame"] >= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore:.*left out for lack of a finite number")
 @pytest.mark.parametrize("header, row, expected", [
     ('"id","frame","x [nm]","y [nm]","uncertainty [nm]"', "1,1,50,60,7", {"x_nm": 50, "y_nm": 60, "uncertainty_nm": 7}),
     ("frame,x [um],y [µm]", "1.0,0.05,0.06", {"x_nm": 50, "y_nm": 60}),
@@ -206,3 +209,57 @@ def test_places_of_merged_molecules_are_as_good_as_stated(seed):
     for name in "xyz":
         off = merged[f"{name}_nm"] - (merged["true_nm"] if name == "x" else 500)
         assert (off/merged[f"uncertainty_{name}_nm"]).std() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("header", ["id,frame,x [nm],y [nm],chi2,label", "frame_ix,frame,x_nm,y_nm,chi2,label"])
+def test_columns_with_a_gap_are_named_when_they_are_lost(header, tmp_path):
+    "One warning for all of them, at the line of the user, with the number of the row in the file."
+    (tmp_path/"a.csv").write_text(header + "\n7,1,50,60,1,a\n7,2,x,60,2,b\n7,3,50,60,,c\n7,4,50,60,4,d\n")
+    with pytest.warns(UserWarning) as told: table = read_localizations(tmp_path/"a.csv", drop_broken=True)
+    assert len(told) == 2 and told[1].filename == __file__
+    assert "left out for lack of a finite number in every row: column chi2 (row 3), label (row 1 and 2 more)" in str(
+        told[1].message)
+    assert len(table) == 3 and not {"chi2", "label"} & set(table)
+
+
+def test_many_columns_with_a_gap_are_told_briefly(tmp_path):
+    names = "".join(f",c{i}" for i in range(500))
+    (tmp_path/"a.csv").write_text(f"frame,x_nm,y_nm{names}\n0,1,2{',a'*500}\n")
+    with pytest.warns(UserWarning, match=r"c0 \(row 1\), .*c9 \(row 1\), 490 more$"):
+        read_localizations(tmp_path/"a.csv")
+
+
+@pytest.mark.parametrize("name", ["photons_sd", "uncertainty_of_photons"])
+@pytest.mark.parametrize("format, ending", [("decode", "h5"), ("decode", "csv"), ("liteloc", "csv")])
+def test_the_error_of_the_light_reaches_other_programs(name, format, ending, tmp_path):
+    "Four frames with 1000 +- 50 photons each are 4000 +- 100, whoever said so, and whoever reads it."
+    more = {"uncertainty_nm": 8., "background_photons": [9, 11, 9, 11], name: 50}
+    seen = make_emitters(range(4), 100., 100., 1000., **more)
+    merged = merge_localizations(seen)
+    assert merged[["photons", name, "background_photons"]].to_numpy().tolist() == [[4000, 100, 10]]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        save_localizations(merged, tmp_path/f"a.{ending}", format=format, pixel_nm=100)
+    assert not any("photons_sd" in str(one.message) for one in told)
+    again = read_localizations(tmp_path/f"a.{ending}").iloc[0]
+    assert again[["photons", "uncertainty_of_photons"]].tolist() == pytest.approx([4000, 100])
+
+
+def test_a_gap_longer_than_the_movie_is_the_whole_movie():
+    found = make_emitters([0, 5, 59, 60], 100., [100, 100, 100, 900])
+    begin = time.perf_counter()
+    pd.testing.assert_frame_equal(*(merge_localizations(found, gap_frames=gap) for gap in (58, 10**9)))
+    assert time.perf_counter() - begin < 5
+    assert merge_localizations(found, gap_frames=58)["detections"].tolist() == [3, 1]
+    for rows in (found[:0], found[:1], found.assign(frame=3)):
+        assert len(merge_localizations(rows, gap_frames=9)) == len(rows)
+
+
+@pytest.mark.parametrize("call, why", [
+    (lambda path: read_localizations(path), "pixel_nm=... (--pixel-nm)"),
+    (lambda path: read_localizations(path, 100), "first_frame (dl4smlm convert --first-frame)"),
+    (lambda path: save_localizations(make_emitters(0, 5, 5), path.with_suffix(".txt")), "format=... (--to)"),
+    (lambda path: save_localizations(make_emitters(0, 5, 5), path.with_suffix(".h5")), "pixel_nm=... (--pixel-nm)")])
+def test_what_to_do_is_said_as_it_is_typed_too(call, why, tmp_path):
+    (tmp_path/"a.csv").write_text("frame,x [px],y [px]\n0,5,5\n")
+    with pytest.raises(ValueError, match=re.escape(why)): call(tmp_path/"a.csv")

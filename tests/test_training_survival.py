@@ -1,11 +1,16 @@
-"A training that is killed, at any moment and in the middle of writing, goes on and ends with the same weights."
+"A training that is stopped or killed, at any moment and while it writes, goes on and ends with the same weights."
 import os
+import re
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 
 import pytest
+
+import dl4smlm as smlm
+from dl4smlm.compare import _Clock
 
 from project import ROOT
 
@@ -147,26 +152,121 @@ def run(script, *arguments):
     return done.stdout
 
 
-def command(*arguments):
-    "The command line `dl4smlm ARGUMENTS`, and the environment for it."
-    line = [sys.executable, "-c", "from dl4smlm.cli.commands import main; main()", *map(str, arguments)]
-    return {"args": line, "env": os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}}
+MAIN = "from dl4smlm.cli.commands import main; main()"
 
 
-def test_the_command_goes_on_after_a_kill(tmp_path):
-    subprocess.run(**command("simulate", "--out", tmp_path / "film", "--frames", 20, "--size-px", 16), check=True)
-    train = ["train", "--movie", tmp_path / "film" / "movie.tif", "--truth", tmp_path / "film" / "truth.csv",
-             "--upscale", 2, "--epochs", 15, "--out"]
-    subprocess.run(**command(*train, tmp_path / "calm"), check=True)
-    struck = subprocess.Popen(**command(*train, tmp_path / "struck"))
+def command(*arguments, before="", **more):
+    "The command line `dl4smlm ARGUMENTS`, after some Python, for a process."
+    line = [sys.executable, "-c", before + MAIN, *map(str, arguments)]
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
+    return {"args": line, "env": os.environ | variables, "stderr": subprocess.PIPE, "text": True} | more
+
+
+def as_in_a_terminal():
+    "Let Ctrl-C through: what a shell starts in the background is told to ignore it, and so are these tests at times."
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def begin_epoch(state, process):
+    "Wait until a process has written the checkpoint of one epoch more, and is in the next."
+    before = state.stat().st_mtime_ns if state.exists() else None
+    while not state.exists() or state.stat().st_mtime_ns == before:
+        assert process.poll() is None, "it was through too soon: " + process.stderr.read()
+        time.sleep(0.005)
+
+
+def stop(number, state, **process):
+    "Send a signal after an epoch; return the exit status, and what was complained about."
+    with subprocess.Popen(**process, preexec_fn=as_in_a_terminal) as struck:
+        begin_epoch(state, struck)
+        struck.send_signal(number)
+        _, complaint = struck.communicate(timeout=100)
+    return struck.returncode, complaint
+
+
+@pytest.fixture(scope="module")
+def teach(tmp_path_factory):
+    "The command that trains on a small film, without the folder for the result."
+    film = tmp_path_factory.mktemp("film")
+    subprocess.run(**command("simulate", "--out", film, "--frames", 20, "--size-px", 16), check=True)
+    return ["train", "--movie", film / "movie.tif", "--truth", film / "truth.csv", "--upscale", 2, "--epochs", 15,
+            "--out"]
+
+
+@pytest.fixture(scope="module")
+def calm(teach, tmp_path_factory):
+    "The weights, in a file, of a training that nothing happened to."
+    folder = tmp_path_factory.mktemp("calm") / "calm"
+    subprocess.run(**command(*teach, folder), check=True)
+    return (folder / "weights.safetensors").read_bytes()
+
+
+def test_the_command_goes_on_after_a_kill(teach, calm, tmp_path):
+    struck = subprocess.Popen(**command(*teach, tmp_path / "struck", stderr=None))
     state = tmp_path / "struck-unfinished" / "last.pt"
     while not state.exists() and struck.poll() is None: time.sleep(0.01)
     struck.kill()
     assert struck.wait() != 0, "it was through before it could be killed"
-    subprocess.run(**command(*train, tmp_path / "struck", "--resume"), check=True)
-    calm, struck = (tmp_path / name / "weights.safetensors" for name in ("calm", "struck"))
-    assert calm.read_bytes() == struck.read_bytes()
+    subprocess.run(**command(*teach, tmp_path / "struck", "--resume"), check=True)
+    assert (tmp_path / "struck" / "weights.safetensors").read_bytes() == calm
     assert not state.parent.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_has_no_result_and_goes_on(teach, calm, tmp_path, number):
+    "The first time after an epoch, the second time when it has gone on and made one more."
+    line, state = [*teach, tmp_path / "struck"], tmp_path / "struck-unfinished" / "last.pt"
+    for again in ([], ["--resume"]):
+        status, complaint = stop(number, state, **command(*line, *again))
+        said = re.fullmatch(r"dl4smlm: stopped: epoch (\d+) of 15 is done and kept in (.*): the same command with "
+                            r"--resume goes on\n", complaint)
+        assert status == 130 and said and said[2] == str(state.parent), complaint
+        assert int(said[1]) > len(again)
+        assert [path.name for path in tmp_path.iterdir()] == ["struck-unfinished"]
+    subprocess.run(**command(*line, "--resume"), check=True)
+    assert (tmp_path / "struck" / "weights.safetensors").read_bytes() == calm
+    assert [path.name for path in tmp_path.iterdir()] == ["struck"]
+
+
+def test_a_recipe_that_is_stopped_has_no_result(tmp_path):
+    "Epochs of two steps, so that the second one comes soon."
+    state, short = tmp_path / "out-unfinished" / "last.pt", "from dl4smlm import recipes; recipes.STEPS_PER_EPOCH = 2; "
+    small = ["--steps", 80, "--batch", 8, "--upscale", 2, "--option", "blocks=1", "--option", "width=4"]
+    line = ["recipe", *small, "--out", tmp_path / "out"]
+    status, complaint = stop(signal.SIGTERM, state, **command(*line, before=short))
+    assert status == 130 and "of 40 is done and kept in" in complaint, complaint
+    assert [path.name for path in tmp_path.iterdir()] == ["out-unfinished"] and state.exists()
+
+
+def test_a_demo_whose_training_is_stopped_writes_nothing(tmp_path, monkeypatch):
+    from dl4smlm import demo
+
+    class Pressed(demo.L1L2Loss):
+        left = 6  # batches until Ctrl-C, of four in an epoch
+
+        def forward(self, prediction, target):
+            self.left -= 1
+            if self.left < 0: raise KeyboardInterrupt
+            return super().forward(prediction, target)
+
+    monkeypatch.setattr(demo, "L1L2Loss", Pressed)
+    half = demo.train_small(frames=64, epochs=3, device="cpu", progress=False)
+    assert half.interrupted and half.best_epoch == 1
+    with pytest.raises(KeyboardInterrupt):
+        demo.run_demo(tmp_path / "demo", train=True, frames=2, train_frames=64, epochs=3, device="cpu", progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("left", ["best.safetensors", ".01234567-best.safetensors", ".01234567-last.pt"])
+def test_a_run_killed_in_its_first_checkpoint_begins_anew(tmp_path, left):
+    "What a run writes before its first `last.pt` is there is not taken for somebody else's."
+    from dl4smlm.cli.train import _keep_run
+
+    folder = tmp_path / "out-unfinished"
+    folder.mkdir()
+    for name in ("settings.json", left): (folder / name).write_text("{}")
+    with _keep_run(tmp_path / "out", {}, False) as kept: assert kept == folder
+    assert not folder.exists()
 
 
 def test_killed_at_random_moments(tmp_path): print(run(AT_RANDOM, tmp_path, 0))
@@ -216,3 +316,31 @@ def test_the_time_that_remains_is_told_after_a_resume(tmp_path, monkeypatch):
     last = seen[-1]
     assert (last["total"], last["n"], last["initial"]) == (20, 20, 18)
     assert (last["n"] - last["initial"] - 1)/last["elapsed"] < 20 and (last["rate"] or 0) < 40  # the last: no pause yet
+
+
+def stopped_compare(tmp_path, monkeypatch, loaders, movie):
+    monkeypatch.setattr(_Clock, "after_epoch", Stop.after_epoch)
+    smlm.compare(["srcnn", "fidstorm"], *loaders, movie, upscale=2, epochs=2, device="cpu", progress=False)
+
+
+def stopped_distill(tmp_path, monkeypatch, loaders, movie):
+    student, teacher = (smlm.create_model("fidstorm", 2, blocks=1, width=4) for _ in range(2))
+    smlm.distill(student, teacher, *loaders, 2, ("chain.0", "chain.0"), eta=1., callbacks=[Stop()], device="cpu",
+                 progress=False)
+
+
+def stopped_recipe(tmp_path, monkeypatch, loaders, movie):
+    smlm.train_recipe("srcnn", tmp_path/"net", 2, 2, device="cpu", progress=False, callbacks=[Stop()], batch_size=8)
+
+
+class Stop(smlm.Callback):
+    "Somebody who presses Ctrl-C at the end of an epoch."
+    def after_epoch(self, learner): raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("begin", [stopped_compare, stopped_distill, stopped_recipe])
+def test_what_trains_in_several_steps_does_not_go_on_to_the_next(begin, tmp_path, monkeypatch):
+    movie = smlm.simulate(24, 1, 16, smlm.Camera(), seed=0)
+    loaders = smlm.make_loaders(*movie, smlm.Camera(), 2, patch_px=16, batch_size=4)
+    with pytest.raises(KeyboardInterrupt): begin(tmp_path, monkeypatch, loaders, movie)
+    assert not list(tmp_path.iterdir())

@@ -175,7 +175,9 @@ def _match(
     part = opened(movie, pixel_nm, frames, series=series, channel=channel, z=z)
     with smlm.new_folder(out, overwrite) as folder, part as stack:
         check_counts(stack)
-        found = smlm.match_microscope(stack, smlm.make_camera(camera, known_pixel_nm(stack), **told), seed)
+        known = smlm.make_camera(camera, known_pixel_nm(stack), **told)
+        print(f"looking at {len(stack)} frames ...", flush=True)
+        found = smlm.match_microscope(stack, known, seed)
         (folder/"settings.json").write_text(json.dumps(dataclasses.asdict(found), indent=2) + "\n", encoding="utf-8")
         save_figure(smlm.show_match(stack, found, seed), folder/"match.png")
     print(found)

@@ -18,9 +18,9 @@ from typing import Annotated
 import typer
 
 import dl4smlm as smlm
-from .door import (Device, FinePixelNm, Out, Overwrite, PixelNm, Preset, Seed, check_positive, command,
-                              new_app, option, refuse_unused, save_figure)
-from .movies import Channel, Depth, Frames, Series, check_truth, chosen, known_pixel_nm, opened
+from .door import (Device, FinePixelNm, Out, Overwrite, PixelNm, Preset, Seed, TablePixel, check_positive,
+                              command, new_app, option, refuse_unused, save_figure, warn)
+from .movies import Channel, Depth, Frames, Series, check_truth, chosen, known_pixel_nm, opened, read_table
 
 # %% ../../nbs/26f_cli.judge.ipynb #c0ec60e5
 app = new_app()
@@ -36,6 +36,7 @@ def _evaluate(
         "Height and width of the field, nm: for --border-nm.")] = None,
     min_photons: Annotated[str, option("Leave out emitters with so many photons or fewer: a number, or quartile for "
                                        "the dimmest quarter.")] = "0",
+    pixel_nm: TablePixel = None,
     optimal: Annotated[bool, option("As many pairs as possible, instead of the closest first.", "--optimal")] = False,
     as_json: Annotated[bool, option("Print JSON, for other programs.", "--json")] = False,
 ):
@@ -49,8 +50,9 @@ def _evaluate(
     if field_nm and not border_nm: raise ValueError("--field-nm is for --border-nm, the margin to leave out: give both")
     try: photons = float(min_photons)
     except ValueError: photons = min_photons  # quartile, or nonsense
-    scores = smlm.evaluate(smlm.read_localizations(found), smlm.read_localizations(truth), radius_nm, border_nm,
-                           field_nm, photons, optimal)
+    tables = [read_table(path, pixel_nm) for path in (found, truth)]
+    if not any(map(len, tables)): warn("both tables are empty, and there is nothing to judge")
+    scores = smlm.evaluate(*tables, radius_nm, border_nm, field_nm, photons, optimal)
     if not as_json: return print(scores)
     names = ("jaccard", "precision", "recall", "f1", "efficiency")
     values = {name: getattr(scores, name) for name in names} | dataclasses.asdict(scores)
@@ -81,8 +83,9 @@ def _quality(
     density, known_nm = smlm.read_image(image)
     pixel_nm = pixel_nm or known_nm
     if pixel_nm is None: raise ValueError(f"{image} does not say how large its pixels are: pass --pixel-nm")
-    molecules, part = smlm.read_localizations(found), opened(movie, None, frames, series=series, channel=channel, z=z)
+    part = opened(movie, None, frames, series=series, channel=channel, z=z)
     with smlm.new_folder(out, overwrite) as folder, part as stack:
+        molecules = read_table(found, movie=stack, by=f"`dl4smlm convert {found} new.csv --pixel-nm ...` first")
         last = stack.first + len(stack) - 1
         seen = molecules[molecules["frame"].between(stack.first, last)] if frames else molecules
         quality = smlm.assess(stack, density, seen, pixel_nm)
@@ -171,7 +174,7 @@ def _enter(path, camera):
 def _test_movie(given, files):
     if given.movie is not None:
         stack = files.enter_context(opened(given.movie, given.pixel_nm, **chosen(given)))
-        truth = smlm.read_localizations(given.truth)
+        truth = read_table(given.truth, given.pixel_nm, stack)
         check_truth(stack, truth)
         return stack, truth, known_pixel_nm(stack)
     pixel_nm = given.pixel_nm or 100.

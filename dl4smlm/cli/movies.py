@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Frames', 'Series', 'Channel', 'Depth', 'MendPixels', 'chosen', 'opened', 'known_pixel_nm', 'check_counts',
-           'check_truth']
+           'check_truth', 'read_table']
 
 # %% ../../nbs/26a_cli.movies.ipynb #35fb23c0
 import re
@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 import dl4smlm as smlm
-from .door import option
+from .door import option, warn
 
 # %% ../../nbs/26a_cli.movies.ipynb #fr4mes02
 def _check_frames(value:str|None) -> str|None:
@@ -66,17 +66,20 @@ def _mended(movie):
 
 def _part(movie, frames, binning):
     first, end = (int(number) if number else None for number in frames.split(":"))
-    try: return movie.part(first, end, binning)
+    try: part = movie.part(first, end, binning)
     except ValueError as error: raise ValueError(re.sub(r"^part\(.*?\)", f"--frames {frames}", str(error))) from None
+    if end and end > len(movie): warn(f"--frames {frames} goes beyond the {len(movie)} frames of {movie.path}")
+    return part
 
 # %% ../../nbs/26a_cli.movies.ipynb #a1602256
 def known_pixel_nm(
     movie, # An open movie
     kind:str="camera", # What kind of pixel it has
+    by:str="--pixel-nm", # The option that takes it
 ) -> float: # Size of a pixel in nm
     "Return the pixel size of a movie, which must be known."
-    if movie.pixel_nm is None: raise ValueError(f"{movie.path} does not say how large its pixels are: pass --pixel-nm, "
-                                                f"the {kind} pixel in nm")
+    if movie.pixel_nm is None:
+        raise ValueError(f"{movie.path} does not say how large its pixels are: pass {by}, the {kind} pixel in nm")
     return movie.pixel_nm
 
 def check_counts(
@@ -96,3 +99,16 @@ def check_truth(
     "Refuse a movie with counts that are none, and emitters beyond its end."
     check_counts(movie)
     smlm.check_emitters(truth, frames=len(movie))
+
+# %% ../../nbs/26a_cli.movies.ipynb #tabl3002
+def read_table(
+    path:Path, # A table of localizations or emitters
+    pixel_nm:float|None=None, # Camera pixel in nm, as it was given; None for what the table says
+    movie=None, # An open movie whose pixel stands for one that the table does not tell
+    by:str="--pixel-nm", # The option that takes the camera pixel
+): # Localizations: frame (from 0), x_nm, y_nm and the others
+    "Read the table of a command."
+    try: return smlm.read_localizations(path, pixel_nm)
+    except ValueError as error: text = str(error)
+    if pixel_nm is None and getattr(movie, "pixel_nm", None): return read_table(path, movie.pixel_nm, by=by)
+    raise ValueError(re.sub(r"pixel_nm=\.\.\.( \(--pixel-nm\))?", by, text))

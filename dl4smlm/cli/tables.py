@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 import dl4smlm as smlm
-from .door import Out, Overwrite, PixelNm, check_pixel, command, new_app, option, save_figure
-from .movies import opened
+from .door import (Out, Overwrite, PixelNm, TablePixel, check_pixel, command, new_app, option,
+                              save_figure)
+from .movies import known_pixel_nm, opened, read_table
 
 # %% ../../nbs/26e_cli.tables.ipynb #bb0e65b2
 app = new_app()
@@ -32,7 +33,7 @@ def _filter(
     A condition compares columns with numbers: "uncertainty_nm < 20 and 100 <= frame < 500" or "x_nm > 2000 or photons >
     900". `dl4smlm info TABLE` lists the columns with their units; frames count from 0."""
 
-    found = smlm.read_localizations(table, pixel_nm)
+    found = read_table(table, pixel_nm)
     kept = _keep(found, condition)
     smlm.save_localizations(kept, out, overwrite, pixel_nm=pixel_nm)
     print(f"{len(kept)} of {len(found)} molecules, in {out}")
@@ -53,6 +54,7 @@ def _drift(
     table: Annotated[Path, typer.Argument(help="Localizations: a table of any format that `convert` knows.")],
     out: Out,
     blocks: Annotated[int, option("Pieces the movie is cut into, at least 3: more follow faster motion.")] = 20,
+    pixel_nm: TablePixel = None,
     overwrite: Overwrite = False,
 ):
     """Find how the sample moved, and take it back.
@@ -60,7 +62,7 @@ def _drift(
     Writes localizations.csv, corrected; drift.csv, the motion along x and y in nm, one row a frame, counted from 0; and
     drift.png. Needs a structure that is seen again and again."""
 
-    found = smlm.read_localizations(table)
+    found = read_table(table, pixel_nm)
     with smlm.new_folder(out, overwrite) as folder:
         drift = smlm.find_drift(found, blocks, progress=True)
         smlm.save_localizations(smlm.correct_drift(found, drift), folder/"localizations.csv")
@@ -84,7 +86,7 @@ def _merge(
     Writes one row a molecule, with its first frame, a column detections and, if the table has photons, as from
     `reconstruct --match`, their sum."""
 
-    found = smlm.read_localizations(table, pixel_nm)
+    found = read_table(table, pixel_nm)
     merged = smlm.merge_localizations(found, radius_nm, gap_frames)
     smlm.save_localizations(merged, out, overwrite, pixel_nm=pixel_nm)
     print(f"{len(found)} localizations became {len(merged)} molecules, in {out}")
@@ -103,6 +105,9 @@ def _render(
         "Height and width of the picture in nm; without it, what holds all molecules.")] = None,
     movie: Annotated[Path | None, option(
         "Draw the field of this movie, in whole parts of its pixels, about as small as --pixel-nm.")] = None,
+    camera_pixel_nm: Annotated[float | None, option(
+        "Size of a camera pixel in nm, for --movie and for tables in pixels; without it, what these say.",
+        callback=check_pixel)] = None,
     colour: Annotated[str | None, option("Column that becomes colour in the PNG: frame, or any other.")] = None,
     overwrite: Overwrite = False,
 ):
@@ -110,8 +115,8 @@ def _render(
 
     Writes rendering.tif and rendering.png."""
 
-    molecules = smlm.read_localizations(table)
-    if movie: field_nm, pixel_nm = _movie_grid(movie, field_nm, pixel_nm)
+    molecules = read_table(table, camera_pixel_nm, by="--camera-pixel-nm")
+    if movie: field_nm, pixel_nm = _movie_grid(movie, field_nm, pixel_nm, camera_pixel_nm)
     place = {"field_nm": field_nm, "pixel_nm": pixel_nm, "sigma_nm": sigma_nm,
              "least_sigma_nm": pixel_nm if least_sigma_nm is None else least_sigma_nm}
     with smlm.new_folder(out, overwrite) as folder:
@@ -126,12 +131,10 @@ def _render(
     print(f"{inside.sum()} molecules on {size}, in {out}{outside}")
 
 # %% ../../nbs/26e_cli.tables.ipynb #r3nd0001
-def _movie_grid(path, field_nm, pixel_nm):
+def _movie_grid(path, field_nm, pixel_nm, camera_nm):
     "Height and width of a movie's field, and the whole part of its pixel that is closest to `pixel_nm`."
     if field_nm: raise ValueError("leave out --field-nm: --movie says what the field is")
-    with opened(path) as stack:
-        (_, *sides), camera_nm = stack.shape, stack.pixel_nm
-    if camera_nm is None:
-        raise ValueError(f"{path} does not say how large its pixels are: give --field-nm and --pixel-nm instead")
+    with opened(path, camera_nm) as stack:
+        (_, *sides), camera_nm = stack.shape, known_pixel_nm(stack, by="--camera-pixel-nm")
     parts = max(1, round(camera_nm/pixel_nm))
     return tuple((side - 0.5/parts)*camera_nm for side in sides), camera_nm/parts  # half a pixel less: it is rounded up

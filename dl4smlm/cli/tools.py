@@ -15,8 +15,9 @@ from typing import Annotated
 import typer
 
 import dl4smlm as smlm
-from .door import Device, PixelNm, Threads, check_positive, command, new_app, option, pick, refuse_unused
-from .movies import Channel, Depth, Frames, MendPixels, Series, opened
+from .door import (Device, PixelNm, TablePixel, Threads, check_positive, command, new_app, option, pick,
+                              refuse_unused)
+from .movies import Channel, Depth, Frames, MendPixels, Series, opened, read_table
 
 # %% ../../nbs/26g_cli.tools.ipynb #e8fb35ab
 app = new_app()
@@ -115,12 +116,15 @@ def _bench(
 @command(app, "info", "cell.tif")
 def _info(
     path: Annotated[Path | None, typer.Argument(help="A bundle (folder or name), a movie or a table.")] = None,
+    pixel_nm: TablePixel = None,
 ):
     """Tell about the installation, or about a file.
 
     Prints what a model bundle, a movie or a table is; without a path, versions, device, networks and trained ones."""
+    is_table = path is not None and path.suffix.lower() in (".csv", ".txt", ".hdf5", ".h5", ".smlm")
+    if not is_table: refuse_unused("tables", pixel_nm=pixel_nm)
     if path is None: lines = _about_installation()
-    elif path.suffix.lower() in (".csv", ".txt", ".hdf5", ".h5", ".smlm"): lines = _about_table(path)
+    elif is_table: lines = _about_table(path, pixel_nm)
     elif smlm.movie_format(path) or path.suffix: lines = _about_movie(path)
     else: lines = _about_bundle(path)
     width = max(len(name) for name, _ in lines)
@@ -137,8 +141,8 @@ def _about_bundle(path):
     described = smlm.describe_card(smlm.load_card(path))
     return [line for title, lines in described.items() for line in [(f"{title.upper()}:", ""), *lines]]
 
-def _about_table(path):
-    table = smlm.read_localizations(path)
+def _about_table(path, pixel_nm):
+    table = read_table(path, pixel_nm)
     spans = [(name, f"{table[name].min():g} to {table[name].max():g}") for name in table.columns if len(table)]
     return [("format", smlm.table_format(path)), ("rows", len(table)), *spans]
 

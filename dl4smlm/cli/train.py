@@ -15,11 +15,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 
+import typer
+
 import dl4smlm as smlm
 from .door import (Device, Out, Overwrite, PixelNm, Seed, check_positive, command, lacks_memory, new_app,
-                              option)
+                              option, warn)
 from .film import read_match
-from .movies import Channel, Depth, Series, check_truth, chosen, known_pixel_nm, opened
+from .movies import Channel, Depth, Series, check_truth, chosen, known_pixel_nm, opened, read_table
 
 # %% ../../nbs/26c_cli.train.ipynb #8fe6a5e0
 app = new_app()
@@ -44,7 +46,7 @@ def _train(
     channel: Channel = None,
     z: Depth = None,
     precision: Annotated[str, option("Numbers inside the network: float32, bfloat16 or float16.")] = "float32",
-    resume: Annotated[bool, option("Go on with a run that was killed, if there is one.", "--resume")] = False,
+    resume: Annotated[bool, option("Go on with a run that was stopped, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -53,8 +55,8 @@ def _train(
 
     Writes a model bundle: weights.safetensors, card.json and README.md.
 
-    Until it is through, the run is kept in a folder beside the result, named DIR-unfinished. When the process was
-    killed, the same command with --resume goes on, and the result is that of an undisturbed run."""
+    Until it is through, the run is kept in a folder beside the result, named DIR-unfinished. When it was stopped,
+    or killed, the same command with --resume goes on, and the result is that of an undisturbed run."""
 
     _learn(SimpleNamespace(**locals()))
 
@@ -67,7 +69,7 @@ def _learn(given):
     with (_keep_run(given.out, settings, given.resume) as unfinished,
           smlm.new_folder(given.out, given.overwrite) as folder,
           opened(given.movie, given.pixel_nm, **chosen(given)) as stack):
-        truth = smlm.read_localizations(given.truth)
+        truth = read_table(given.truth, given.pixel_nm, stack)
         check_truth(stack, truth)
         train, valid = smlm.make_loaders(
             stack, truth, upscale=given.upscale, patch_px=given.patch_px, patches=given.patches, seed=given.seed,
@@ -75,9 +77,19 @@ def _learn(given):
         net = smlm.create_model(given.network, given.upscale)
         learner = smlm.Learner(net, train, valid, smlm.L1L2Loss(), given.lr, given.device, given.precision)
         history = learner.fit(given.epochs, folder=unfinished, resume=given.resume)
+        _doubt(learner, history["valid"].min())
         smlm.save_pretrained(learner.model, folder, learner=learner, trained_on=given.movie, seed=given.seed)
     print(f"{given.network}, best validation loss {history['valid'].min():.4g} after epoch {learner.best_epoch}, "
           f"in {given.out}")
+
+def _doubt(learner, best):
+    "Warn of a network that is hardly better than an empty answer."
+    targets = (y.to(learner.device) for _, y in learner.valid)
+    losses = [(float(learner.loss(0*y, y)), len(y)) for y in targets]
+    empty = sum(value*size for value, size in losses)/sum(size for _, size in losses)
+    if best > 0.98*empty:
+        warn(f"the network is hardly better than an empty answer, whose validation loss is {empty:.4g}: train longer, "
+             "with a lower --lr, or see whether movie and truth belong together")
 
 # %% ../../nbs/26c_cli.train.ipynb #de72a886
 @contextmanager
@@ -90,18 +102,31 @@ def _keep_run(
     folder = _run_folder(out, settings, resume)
     try: yield folder
     except BaseException as error:
-        if not _others(folder): shutil.rmtree(folder)  # nothing was learned
-        elif isinstance(error, ValueError): raise ValueError(f"{error}. The run is kept in {folder}") from error
+        if (folder/"last.pt").exists(): _tell_where(folder, error)
+        elif not _others(folder): shutil.rmtree(folder)  # nothing was learned
         raise
     shutil.rmtree(folder)
 
-def _others(folder): return [file.name for file in folder.iterdir() if file.name != "settings.json"]
+def _tell_where(folder, error):
+    "Say where a run is kept that has failed, or was stopped."
+    if isinstance(error, ValueError): raise ValueError(f"{error}. The run is kept in {folder}") from error
+    if not isinstance(error, KeyboardInterrupt): return
+    from dl4smlm.checkpoint import load_checkpoint
+    state = load_checkpoint(folder/"last.pt")
+    raise typer.Abort(f"epoch {len(state['history']['valid'])} of {state['settings']['epochs']} is done and kept in "
+                      f"{folder}: the same command with --resume goes on") from None
 
+def _others(folder):
+    "What is in a folder besides a run, whole or killed while it wrote."
+    own = re.compile(r"settings\.json|(\.[0-9a-f]{8}-)?(best\.safetensors|last\.pt)")
+    return [file.name for file in folder.iterdir() if not own.fullmatch(file.name)]
+
+# %% ../../nbs/26c_cli.train.ipynb #de72a887
 def _run_folder(out, settings, resume):
     place = out if out.name.strip(".") else out.resolve()
     folder = place.with_name(f"{place.name}-unfinished")
     if not (folder/"last.pt").exists():
-        if folder.is_dir() and any(not name.endswith("-last.pt") for name in _others(folder)):
+        if folder.is_dir() and _others(folder):
             raise ValueError(f"{folder} holds other files, and the run would be kept there: move them, or choose "
                              "another --out")
         with smlm.new_folder(folder, overwrite=True) as part:
@@ -137,21 +162,22 @@ def _recipe(
     out: Out,
     network: Annotated[str, option("Name of the network; `dl4smlm info` lists them.")] = "fidstorm",
     steps: Annotated[int, option("Steps of the optimiser, in equal epochs of at most 300.")] = 9600,
-    batch: Annotated[int, option("Frames of 32 x 32 pixels in a step; 256 for FID-STORM on a large GPU.")] = 16,
+    batch: Annotated[int, option("Frames of 32 x 32 pixels in a step, a multiple of 8; 256 on a large GPU.")] = 16,
     upscale: Annotated[int, option("Super-resolution pixels per camera pixel, along each axis: 2, 4, 8 or 16.")] = 8,
     l1: Annotated[float, option("Weight of the part of the loss that keeps the dark dark (L1).")] = 0.05,
     option: Annotated[list[str] | None, option("More for the network, such as `blocks=13`; may be repeated.")] = None,
     lr: Annotated[float | None, option("Highest learning rate; else the recipe's own.")] = None,
     start: Annotated[str | None, option("A bundle to begin with, of the same network: a folder or a name.")] = None,
     match: Annotated[Path | None, option("Train for one microscope: settings.json of `dl4smlm match`.")] = None,
-    resume: Annotated[bool, option("Go on with a run that was killed, if there is one.", "--resume")] = False,
+    resume: Annotated[bool, option("Go on with a run that was stopped, if there is one.", "--resume")] = False,
     seed: Seed = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
 ):
     """Train on endless simulated movies, for many microscopes.
 
-    Writes a model bundle with threshold and calibration. The run is kept in DIR-unfinished until it is through."""
+    Writes a model bundle with threshold and calibration. The run is kept in DIR-unfinished until it is through; when
+    it was stopped, or killed, the same command with --resume goes on."""
 
     more = _read_options(option)
     settings = {"network": network, "steps": str(steps), "batch": str(batch), "upscale": str(upscale), "l1": str(l1),
