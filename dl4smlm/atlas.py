@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from tqdm.auto import tqdm
 
 from .bound import position_bound
 from .camera import Camera
 from .compare import SCORES, judge, score_groups
+from .core import progress_bar
 from .models.contract import EmitterNet
 from .psf import GaussianPSF
 from .simulate import simulate
@@ -51,8 +51,9 @@ def map_scores(
     if not (isinstance(models, Mapping) and models):
         raise ValueError("give the networks with a label each, as in {'mine': model}")
     rows, grid = [], [(density, light) for density in densities for light in photons]
-    for number, (density, light) in enumerate(tqdm(grid, unit="movie", disable=not progress, delay=2)):
-        movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number)
+    for number, (density, light) in enumerate(progress_bar(grid, progress, unit="movie")):
+        movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number,
+                                progress=False)
         bound = position_bound(light, background, camera, psf)["rmse_nm"][0]
         for name, model in models.items():
             verdict = judge(model, movie, truth, groups=1, device=device, pixel_nm=camera.pixel_nm)

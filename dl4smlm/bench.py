@@ -122,7 +122,7 @@ def obvious_way(
     with torch.no_grad():
         answers = [model(model.normalise(frame[None, None].to(device)))[0].clamp(min=0).cpu() for frame in counts]
     density = torch.cat(answers)
-    return density.sum(0).numpy(), localize(density, model.pixel_nm/model.upscale, device=device)
+    return density.sum(0).numpy(), localize(density, model.pixel_nm/model.upscale, device=device, progress=False)
 
 # %% ../nbs/23h_bench.ipynb #d09e5291
 def _bare(fast, path, device):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NEEDED_COLUMNS', 'PRECISIONS', 'check_emitters', 'make_emitters', 'to_array', 'spread_over', 'set_seed',
            'make_generator', 'pick_device', 'new_file', 'CannotWrite', 'make_folder', 'as_path', 'free_folder',
-           'new_folder', 'warn_user']
+           'new_folder', 'warn_user', 'progress_bar']
 
 # %% ../nbs/00_core.ipynb #b5a29967
 import os
@@ -14,13 +14,14 @@ import secrets
 import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
 # %% ../nbs/00_core.ipynb #f8cd504a
 NEEDED_COLUMNS = ("frame", "x_nm", "y_nm")
@@ -272,3 +273,12 @@ def warn_user(
     while frame.f_back and frame.f_globals.get("__name__", "").split(".")[0] == "dl4smlm":
         level, frame = level + 1, frame.f_back
     warnings.warn(message, stacklevel=level)
+
+# %% ../nbs/00_core.ipynb #ba700002
+def progress_bar(
+    items:Iterable|None=None, # What to go through; None for a bar that is moved on by hand
+    progress:bool=True, # Show a bar
+    **settings, # What else `tqdm` takes, such as total and unit
+) -> tqdm: # The items, one after the other; or the bar
+    "Show how far work has come that takes more than two seconds."
+    return tqdm(items, delay=2, **settings, **({} if progress else {"disable": True}))

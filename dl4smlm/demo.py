@@ -43,7 +43,7 @@ def film_filaments(
     "Film ten filaments in a field of 6.4 µm, the sample of the demo."
     field_nm = (SIDE_PX*CAMERA.pixel_nm,)*2
     filaments = Filaments(10, field_nm, seed=seed)
-    return simulate(frames, density, SIDE_PX, CAMERA, structure=filaments, seed=seed)
+    return simulate(frames, density, SIDE_PX, CAMERA, structure=filaments, seed=seed, progress=False)
 
 def train_small(
     frames:int=2048, # Frames of 32 x 32 pixels to learn from
@@ -54,7 +54,7 @@ def train_small(
 ) -> Learner: # The learner, with its trained network and its history
     "Train a small FID-STORM on molecules anywhere in the field."
     set_seed(seed)
-    movie, truth = simulate(frames, density=2.5, size_px=32, camera=CAMERA, seed=seed + 1)
+    movie, truth = simulate(frames, density=2.5, size_px=32, camera=CAMERA, seed=seed + 1, progress=progress)
     train, valid = make_loaders(movie, truth, CAMERA, UPSCALE, valid_share=1/16, seed=seed)
     model = create_model("fidstorm", upscale=UPSCALE, blocks=6, width=32)
     learner = Learner(model, train, valid, loss=L1L2Loss(), lr=3e-3, device=device)

@@ -16,9 +16,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from .core import pick_device
+from .core import pick_device, progress_bar
 from .layers import evaluation_mode
 from .learner import Learner
 from .losses import L1L2Loss
@@ -62,7 +61,7 @@ def teacher_errors(
     device, distance = pick_device(device), distance or L1L2Loss(l1=0)
     teacher.to(device)
     if hasattr(train, "set_epoch"): train.set_epoch(0)
-    bar = tqdm(train, unit="batch", desc="teacher", disable=not progress, delay=2)
+    bar = progress_bar(train, progress, unit="batch", desc="teacher")
     errors = [each_sample(distance, ask(teacher, x.to(device)), y.to(device)).cpu() for x, y in bar]
     errors = torch.cat(errors) if errors else torch.zeros(0)
     if not len(errors) or not errors.isfinite().all():

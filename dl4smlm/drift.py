@@ -19,9 +19,8 @@ from scipy.optimize import least_squares
 from scipy.spatial import cKDTree
 from skimage.feature import peak_local_max
 from skimage.registration import phase_cross_correlation
-from tqdm.auto import tqdm
 
-from .core import check_emitters, warn_user
+from .core import check_emitters, progress_bar, warn_user
 from .viz import draw_positions
 
 # %% ../nbs/22d_drift.ipynb #363f4a3f
@@ -38,7 +37,7 @@ def _shifts(found, pieces, pixel_nm, progress):
     waves = [fft2(draw_positions(places.iloc[piece], shape, pixel_nm).astype(np.float32)) for piece in pieces]
     pairs = [*combinations(range(len(pieces)), 2)]
     steps = [phase_cross_correlation(waves[j], waves[i], upsample_factor=20, space="fourier", normalization=None)[0]
-             for i, j in tqdm(pairs, unit="pair", disable=not progress)]
+             for i, j in progress_bar(pairs, progress, unit="pair")]
     return np.array(pairs), pixel_nm*np.array(steps, dtype=float)[:, ::-1]
 
 # %% ../nbs/22d_drift.ipynb #31f86040
@@ -57,7 +56,7 @@ def _way(
     frames:int, # Frames of the movie
     blocks:int, # Pieces the movie is cut into
     pixel_nm:float, # Pixel of the pictures that are compared, nm
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> pd.DataFrame: # One row a frame: frame, drift_x_nm, drift_y_nm; frame 0 is at 0
     "Find how all that is in a table moved."
     _check_many(found, blocks)
@@ -159,7 +158,7 @@ def find_drift(
     found:pd.DataFrame, # Localizations: frame, x_nm, y_nm
     blocks:int=20, # Pieces the movie is cut into, at least 3: more follow faster motion, and each shows less
     pixel_nm:float|None=None, # Pixel of the pictures that are compared, nm; None for 20, or more in a field over 30 µm
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> pd.DataFrame: # One row a frame, from 0 to the last: frame, drift_x_nm, drift_y_nm; frame 0 is at 0
     "Find how the sample moved, from the structure that is seen again and again (Wang et al. 2014)."
     check_emitters(found)

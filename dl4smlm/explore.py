@@ -169,7 +169,7 @@ def list_ways(
     "List the molecules of a density in three ways: pixel centre, centre of gravity, Gaussian fit."
     if getattr(density, "frames", None) is None:
         raise ValueError("the density of every frame is needed: reconstruct with keep_frames=True")
-    gravity, fit = (localize(density.frames, density.pixel_nm, floor, density.radius_nm, centre=way)
+    gravity, fit = (localize(density.frames, density.pixel_nm, floor, density.radius_nm, centre=way, progress=False)
                     for way in ("gravity", "fit"))
     size_nm = density.pixel_nm
     centre = {name: (np.floor(gravity[name]/size_nm) + 0.5)*size_nm for name in ("x_nm", "y_nm")}

@@ -16,9 +16,8 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from .core import make_emitters, pick_device, warn_user
+from .core import make_emitters, pick_device, progress_bar, warn_user
 from .losses import gaussian_kernel
 
 # %% ../nbs/21_localize.ipynb #f2cd7775
@@ -272,7 +271,7 @@ def _to_tensor(frames):
 
 def _blocks(frames, device, progress):
     block = max(1, 2**22 // (frames.shape[1]*frames.shape[2]))
-    with tqdm(total=len(frames), unit="frame", disable=not progress) as bar:
+    with progress_bar(progress=progress, total=len(frames), unit="frame") as bar:
         for start in range(0, len(frames), block):
             part = _to_tensor(frames[start:start+block]).to(device, torch.float32)
             if not math.isfinite(part.sum()): raise ValueError(
@@ -387,7 +386,7 @@ def localize(
     threshold:float|None=None, # Least confidence of a molecule, in emitters; None for the network's own, else 0.2
     radius_nm:float|None=None, # Molecules of one frame are further apart than this; None for 30, or as reconstructed
     device:str|torch.device="auto", # Where to look for peaks
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
     centre:str="gravity", # The place of a molecule: centre of "gravity" of its share, or "fit" to its top
     calibration:dict|None=None, # What the numbers mean, from `calibrate`; None for what the network knows, if anything
 ) -> pd.DataFrame: # frame, x_nm, y_nm, confidence, spread_nm, perhaps brightness, probability, uncertainty_nm

@@ -97,7 +97,7 @@ def _microscope(values, camera, errors=None, doubts=()):
 def _twin(microscope, shape, seed, border=8):
     frames, height, width = shape  # the movie is cut from a larger one: light comes in from beyond the field
     size_px = height + 2*border, width + 2*border
-    movie, _ = simulate(frames, size_px=size_px, seed=seed, **microscope.settings())
+    movie, _ = simulate(frames, size_px=size_px, seed=seed, progress=False, **microscope.settings())
     return torch.tensor(movie[:, border:-border, border:-border].astype(np.float32))
 
 def _correct(seen, values, camera, shape, block, seed, movies=3, parts=5):

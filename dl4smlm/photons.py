@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.sparse import csr_array
-from tqdm.auto import tqdm
 
 from .camera import Camera, as_camera, find_pixel_readout, to_photons
-from .core import check_emitters
+from .core import check_emitters, progress_bar
 from .psf import GaussianPSF, pixel_share
 
 # %% ../nbs/21c_photons.ipynb #46a908e6
@@ -79,7 +78,7 @@ def measure_photons(
     check_emitters(table, total)
     order, block = table.reset_index(drop=True).sort_values("frame", kind="stable"), max(1, 2**20//(height*width))
     photons, deviation = np.empty(len(table)), np.empty(len(table))
-    with tqdm(total=total, unit="frame", disable=not progress, delay=2) as bar:
+    with progress_bar(progress=progress, total=total, unit="frame") as bar:
         for start in range(0, total, block):
             counts = np.asarray(movie[start:start + block])
             part = order[order["frame"].between(start, start + len(counts) - 1)]

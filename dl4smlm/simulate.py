@@ -17,12 +17,11 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from .background import Background
 from .blinking import Blinking, check_values, draw_values
 from .camera import Camera, as_camera, expose
-from .core import check_emitters, make_emitters, make_generator, pick_device
+from .core import check_emitters, make_emitters, make_generator, pick_device, progress_bar
 from .psf import PSF, GaussianPSF, check_psf, check_light, emitter_tensors
 from .structures import Uniform
 
@@ -166,7 +165,7 @@ def _in_turn(
 ) -> Iterator[np.ndarray]: # The counts of each block, in order
     "Work on a few blocks at a time, and hand them on in order."
     waiting = deque()
-    with ThreadPoolExecutor(threads) as pool, tqdm(total=frames, unit="frame", disable=not progress) as bar:
+    with ThreadPoolExecutor(threads) as pool, progress_bar(progress=progress, total=frames, unit="frame") as bar:
         def finish():
             counts = waiting.popleft().result()
             bar.update(len(counts))
@@ -211,7 +210,7 @@ def film(
     background:float|Background=10., # Background photons per pixel and frame, even or as described
     generator:torch.Generator|None=None, # Source of the noise, and the device to compute on
     block_px:int=2**21, # Pixels worked on at a time, which bounds the memory
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
     stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
 ) -> np.ndarray: # Movie in counts, uint16, (T, H, W); as a stream, what gives its frames once and in order
     "Film the emitters: spots, background, camera. A block of frames at a time, so that long movies fit."
@@ -305,7 +304,7 @@ def simulate(
     background:float|Background=10., # Background photons per pixel and frame, even or as described
     structure:Structure|None=None, # Where the molecules sit; None for anywhere
     seed:int|None=None, # Same seed, same movie; None for one that differs each time
-    progress:bool=False, # Show a progress bar
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
     count:float|None=None, # Emitters per frame, on average, in place of the density
     blinking:Blinking|None=None, # How molecules go on and off; None for new ones in every frame
     sigma_nm:Values|None=None, # Width of each spot: a number, a range or a distribution; None for that of the PSF

@@ -134,6 +134,7 @@ def test_stored_outputs_are_clean(name):
             assert output["output_type"] != "error", f"stored error: {output.get('ename')}: {output.get('evalue')}"
             assert output.get("execution_count") is None, "run nbdev_clean"
             assert output.get("name") != "stderr", f"stored warning: {output['text']}"
+            assert "%|" not in str(output.get("data", {}).get("text/plain")), "a bar: run `python .ci/still.py`"
 
 
 @page
