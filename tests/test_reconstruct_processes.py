@@ -46,7 +46,7 @@ def job(tmp_path_factory):
 
 def arguments(job, out, *more, movie=None):
     return ["reconstruct", str(movie or job / "movie.tif"), "--model", str(job / "model"), "--out", str(out),
-            "--threshold", "0.02", "--device", "cpu", *more]
+            "--threshold", "0.02", "--pixel-nm", "100", "--device", "cpu", *more]
 
 
 def run(job, out, *more, movie=None, threads=1, **options):
@@ -136,7 +136,7 @@ movie = tifffile.imread(job/"movie.tif", key=0)[None]  # once, so that all that 
 dl4smlm.localize(dl4smlm.reconstruct(dl4smlm.from_pretrained(job/"model"), movie, device="cpu", progress=False))
 chance, part = random.Random(seed), out.with_name(f".{out.name}.part")
 arguments = ["reconstruct", str(job/"movie.tif"), "--model", str(job/"model"), "--out", str(out), "--threshold", "0.02",
-             "--device", "cpu", "--resume"]
+             "--pixel-nm", "100", "--device", "cpu", "--resume"]
 
 
 def start(count):
