@@ -124,13 +124,14 @@ def until_kept(process, out, blocks):
 
 
 KILLS = """
-import os, random, shutil, signal, socket, sys, time, traceback
+import os, random, shutil, signal, socket, sys, threading, time, traceback
 from pathlib import Path
 
-import accelerate, tifffile
+import accelerate, tifffile, tqdm
 import dl4smlm
 from dl4smlm.cli.commands import main
 
+tqdm.tqdm.set_lock(threading.RLock())  # that of all processes would stay locked when one is killed that holds it
 processes, seed, job, out = int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4])
 movie = tifffile.imread(job/"movie.tif", key=0)[None]  # once, so that all that is imported on the way is there
 dl4smlm.localize(dl4smlm.reconstruct(dl4smlm.from_pretrained(job/"model"), movie, device="cpu", progress=False))
@@ -261,7 +262,7 @@ def test_killed_resumed_and_not_mistaken_for_another(job, tmp_path):
     tifffile.imwrite(other, tifffile.imread(job / "movie.tif")[::-1])
     assert "another movie" in complaint(run(job, out, "--resume", movie=other))
     said = complaint(run(job, out, "--resume", "--threshold", "0.03", "--precision", "bfloat16"))
-    assert "another floor (0.02), precision (float32)" in said
+    assert "another --threshold (0.02), --precision (float32)" in said
     assert len(kept(out)) == before
     assert run(job, out, "--resume").returncode == 0
     assert same(job, out)

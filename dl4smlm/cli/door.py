@@ -171,6 +171,7 @@ _TYPED = {  # as the pages say it to those who write Python, and as it is typed
     r"\bnormalise \(": "--camera or --match (",
     r"\b(pixel|radius)_nm \(": r"--\1-nm (",
     r"\bkeep_frames \(": "--keep-frames (",
+    r"\bprecision \(": "--precision (",
     r"\bcompiled \(": "--compile (",
     r"\bbatch_size must be a multiple of block, got (\d+) and (\d+)": r"--batch must be a multiple of \2, got \1",
     r"; for another, say format=\.\.\.( \(--to\))?": "; `dl4smlm convert --to` writes others",
