@@ -7,7 +7,6 @@ __all__ = ['match', 'Scores', 'share_of_all', 'inside_border', 'outcomes', 'scor
            'local_density', 'score_curve', 'test_model']
 
 # %% ../nbs/22_evaluate.ipynb #4a73a12e
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import product
@@ -22,7 +21,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 from torch import Tensor, nn
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .layers import evaluation_mode
 from .metrics import image_scores
 
@@ -300,9 +299,9 @@ def _warn_of_tight_places(truth, radius_nm):
     "Say that every localization of a frame would fit every emitter, as where positions are in pixels."
     if not len(truth) or truth["frame"].value_counts().max() < 3: return
     apart = np.hypot(*(np.ptp(truth[axis].to_numpy(dtype=float)) for axis in ("x_nm", "y_nm")))
-    if 0 < apart < radius_nm: warnings.warn(
+    if 0 < apart < radius_nm: warn_user(
         f"all emitters lie within {apart:.3g} nm, and two {radius_nm:g} nm apart make a pair, so that where they are "
-        "hardly counts: are the positions in pixels? If they are in nm, pass a smaller radius_nm", stacklevel=3)
+        "hardly counts: are the positions in pixels? If they are in nm, pass a smaller radius_nm")
 
 def _warn_of_mistakes(found, truth, radius_nm):
     "Say what may have been mistaken, where hardly anything fits and one of the usual changes would help."
@@ -313,9 +312,9 @@ def _warn_of_mistakes(found, truth, radius_nm):
                f"the positions of the localizations times {factor:.4g}": factor > 1,
                f"the positions of the truth times {1/factor:.4g}": factor < 1}
     changed = " and ".join(name for name in changes if changes[name])
-    warnings.warn(f"hardly anything fits, Jaccard {now:.2f}, and with {changed} it would be {would_be:.2f} (tried "
-                  "on a part of the frames): see that both tables count frames from 0, are in nm, and have x along "
-                  "the columns", stacklevel=3)
+    warn_user(f"hardly anything fits, Jaccard {now:.2f}, and with {changed} it would be {would_be:.2f} (tried on "
+              "a part of the frames): see that both tables count frames from 0, are in nm, and have x along the "
+              "columns")
 
 # %% ../nbs/22_evaluate.ipynb #29bba3b3
 def score_outcomes(

@@ -105,7 +105,7 @@ def _film(out, overwrite, settings):
     with smlm.new_folder(out, overwrite) as folder:
         movie, truth = smlm.simulate(
             values.frames, values.density, values.size_px, camera, psf, _photons(values), background,
-            _structure(values, field_nm), values.seed, progress=True, count=values.count, blinking=blinking,
+            _structure(values, field_nm), values.seed, count=values.count, blinking=blinking,
             sigma_nm=spread or None, z_nm=values.z_nm if any(values.z_nm) else None, drift=drift, device=values.device,
             stream=True)
         smlm.save_movie(movie, folder/"movie.tif")

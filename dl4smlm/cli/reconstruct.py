@@ -8,9 +8,7 @@ __all__ = ['app', 'CameraPixelNm', 'CameraCounts', 'Matched', 'Threshold', 'Radi
 # %% ../../nbs/26d_cli.reconstruct.ipynb #bd868648
 import dataclasses
 import math
-import re
 import shutil
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,27 +39,18 @@ Threshold = Annotated[float | None, option("Least confidence of a molecule, abou
 RadiusNm = Annotated[float | None, option("Molecules of one frame are further apart than this, nm; without it, 0.3 "
                                           "camera pixels, 30 nm at 100 nm.")]
 
-def _input(net, name, movie, camera, microscope):
+def _input(net, name, camera, microscope):
     "Say how counts become network input: from the camera, from the microscope that was found, or as in the training."
     if camera and microscope: raise ValueError("give either --camera or --match, which both say what the camera does")
     if microscope: camera = microscope.camera.offset_counts, microscope.camera.counts_per_photon
     if camera and not (math.isfinite(camera[0]) and 0 < camera[1] < math.inf):
         raise ValueError("--camera takes the counts in the dark and the counts per photon, the latter greater than 0, "
                          f"got {camera[0]:g} {camera[1]:g}")
-    normalise = smlm.Normalise(camera[0], 100*camera[1]) if camera else net.normalise
-    if not _doubted(movie, normalise) and not camera and str(name) in smlm.shipped_models():
-        print(f"the camera is taken for one of {normalise.offset_counts:g} counts in the dark and "
-              f"{normalise.scale_counts/100:g} a photon, for want of --camera or --match", flush=True)
-    return normalise
-
-def _doubted(movie, normalise):
-    "Warn once if a movie cannot be of the camera that it is taken for; tell whether that is so."
-    from dl4smlm.reconstruct import find_foreign_counts
-    doubt = normalise and find_foreign_counts(movie, normalise)
-    if not doubt: return False
-    warn(doubt)
-    warnings.filterwarnings("ignore", re.escape(doubt))
-    return True
+    if camera: return smlm.Normalise(camera[0], 100*camera[1])
+    if str(name) in smlm.shipped_models():
+        print(f"the camera is taken for one of {net.normalise.offset_counts:g} counts in the dark and "
+              f"{net.normalise.scale_counts/100:g} a photon, for want of --camera or --match", flush=True)
+    return net.normalise
 
 # %% ../../nbs/26d_cli.reconstruct.ipynb #06a58515
 @command(app, "reconstruct", "cell.tif --model fidstorm --pixel-nm 100 --out result")
@@ -107,18 +96,18 @@ def _look(given):
     with movie as stack, _keeping(part):
         net = smlm.from_pretrained(given.model)
         pixel_nm = _camera_pixel(net, given.model, stack, microscope)
-        normalise = _input(net, given.model, stack, given.camera, microscope)
+        net.normalise = _input(net, given.model, given.camera, microscope)
         sigma_nm = microscope and microscope.psf.sigma_nm
         if doubt := smlm.spot_warning(smlm.load_card(given.model), pixel_nm, sigma_nm): warn(doubt)
         density = smlm.reconstruct(
-            net, stack, normalise, pixel_nm, floor=given.threshold, radius_nm=given.radius_nm,
+            net, stack, pixel_nm=pixel_nm, floor=given.threshold, radius_nm=given.radius_nm,
             keep_frames=given.keep_frames, precision=given.precision, compiled=given.compiled, device=given.device,
             folder=part, resume=given.resume)
         found = smlm.localize(density, threshold=given.threshold)
         if smlm.find_process(given.device)[0]: return  # the first process writes
         if microscope:
             camera = dataclasses.replace(microscope.camera, pixel_nm=pixel_nm)
-            found = smlm.measure_photons(found, stack, camera, microscope.psf, progress=True)
+            found = smlm.measure_photons(found, stack, camera, microscope.psf)
         found = found.assign(frame=found["frame"] + stack.first)
     try: _write_reconstruction(given.out, given.overwrite, part, density, found)
     except (OSError, ValueError) as error:
@@ -200,7 +189,7 @@ def _localize(
     with smlm.new_folder(out, overwrite) as folder, opened(densities, pixel_nm) as stack:
         found = smlm.localize(
             stack, known_pixel_nm(stack, "super-resolution"), threshold=threshold, radius_nm=radius_nm, device=device,
-            progress=True, centre=centre, calibration=_calibration(card))
+            centre=centre, calibration=_calibration(card))
         smlm.save_localizations(found, folder/"localizations.csv")
     print(f"{len(found)} molecules in {len(stack)} frames, in {out}")
 
@@ -240,7 +229,7 @@ def _learn_numbers(given):
         check_truth(stack, truth)
         if len(stack) < 4: raise ValueError(f"{given.movie} has {len(stack)} frames, and at least 4 are needed")
         where["pixel_nm"] = _camera_pixel(net, given.model, stack, microscope)
-        net.normalise, cut = _input(net, given.model, stack, given.camera, microscope), 3*len(stack)//4
+        net.normalise, cut = _input(net, given.model, given.camera, microscope), 3*len(stack)//4
         frames, known = stack.part(end=cut), truth[truth["frame"] < cut]
         smlm.pick_threshold(net, frames, known, **where)
         smlm.calibrate(net, frames, known, given.radius_nm, given.even, **where)

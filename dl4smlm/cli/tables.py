@@ -64,7 +64,7 @@ def _drift(
 
     found = read_table(table, pixel_nm)
     with smlm.new_folder(out, overwrite) as folder:
-        drift = smlm.find_drift(found, blocks, progress=True)
+        drift = smlm.find_drift(found, blocks)
         smlm.save_localizations(smlm.correct_drift(found, drift), folder/"localizations.csv")
         drift.to_csv(folder/"drift.csv", index=False)
         save_figure([smlm.show_drift(drift)], folder/"drift.png")
