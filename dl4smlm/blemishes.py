@@ -29,25 +29,35 @@ def _ranked(values, share):
     return np.partition(values, place, 0)[place]
 
 def _statistics(frames, first, last):
-    "Of the rows from first to last: median of what is not foretold, its noise, and how far it strays, (3, rows, W)."
+    "Of some rows, (5, rows, W): what is not foretold, its noise, how far it strays; mean, and how far it strays."
     rest = not_foretold(frames[:, max(first - 1, 0):last + 1])[:, int(first > 0):][:, :last - first]
-    level = _ranked(rest, 0.5)
-    off = np.abs(rest - level)
-    return np.stack([np.abs(level), _ranked(off, 0.75), off.mean(0)])
+    level, rows = _ranked(rest, 0.5), frames[:, first:last].astype(np.float32)
+    off, mean = np.abs(rest - level), rows.mean(0)
+    return np.stack([level, _ranked(off, 0.75), off.mean(0), mean, np.abs(rows - mean).mean(0)])
+
+def _ring(radius): return np.pad(np.zeros((2*radius - 1,)*2), 1, constant_values=1)
 
 def _two_steps_away(image):
     "Median of the sixteen pixels two steps away."
-    return median_filter(image, footprint=np.pad(np.zeros((3, 3)), 1, constant_values=1), mode="mirror")
+    return median_filter(image, footprint=_ring(2), mode="mirror")
+
+def _above(image):
+    "By how much a pixel, the typical one of the eight beside it, and the largest of them exceed those two steps away."
+    beside = [pick(image, footprint=_ring(1), mode="mirror") for pick in (median_filter, maximum_filter)]
+    return [part - _two_steps_away(image) for part in (image, *beside)]
 
 def _worst(frames, known):
     "Which pixels but the known ones are no light, (H, W); of those less than three steps apart, the worst."
-    height, mean = frames.shape[1], frames.mean(0, dtype=np.float32)
+    height = frames.shape[1]
     step = max(1, 2**22//frames[:, 0].size)  # rows at a time, so that a large field needs little memory
     parts = [_statistics(frames, first, min(first + step, height)) for first in range(0, height, step)]
-    level, noise, restless = np.concatenate(parts, 1)
+    level, noise, restless, mean, stray = np.concatenate(parts, 1)
+    (own, typical, most), (_, wavers, wavers_most) = _above(mean), _above(stray)
+    light = np.where(level < 0, 0.3*most, np.where(own < most/2, np.inf, 2*typical)).clip(0)
+    waver = np.maximum(2*wavers, 0.75*wavers_most).clip(0)
     near = [np.maximum(_two_steps_away(image), 1) for image in (noise, restless)]
-    worse = np.maximum(level/near[0]/3, restless/near[1]/5)
-    bad = (~known & (worse > 1))*worse*np.abs(mean - _two_steps_away(mean))
+    worse = np.maximum((np.abs(level) - light)/near[0]/3, (restless - waver)/near[1]/5)
+    bad = (~known & (worse > 1))*worse*np.abs(own)
     return (bad > 0) & (bad == maximum_filter(bad, 5))
 
 # %% ../nbs/08bc_blemishes.ipynb #203a1730
