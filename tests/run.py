@@ -1,4 +1,4 @@
-"""Run all tests: every notebook in its own process, two at a time, then pytest. The last line counts both together.
+"""Run all tests: each notebook in a process, two at a time, then pytest in two. The last line counts both together.
 
     python tests/run.py [--only notebooks|pytest] [--notebooks PATTERN]
 """
@@ -17,7 +17,7 @@ from project import NBS, ROOT, notebooks, settings
 
 LIMIT_S = 300  # for one notebook; the book's own limit of 60 s leaves room for a busy machine
 WORKERS = 2
-ENVIRONMENT = os.environ | {"PYTHONUTF8": "1"}
+ENVIRONMENT = os.environ | {"PYTHONUTF8": "1", "OMP_NUM_THREADS": "1"}
 
 ONE_NOTEBOOK = """
 import sys
@@ -34,8 +34,7 @@ def run_notebook(path):
     start = time.time()
     command = [sys.executable, "-c", ONE_NOTEBOOK, str(path), str(ROOT), settings()["tst_flags"]]
     try:
-        one_core = ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, env=one_core, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
+        done = subprocess.run(command, env=ENVIRONMENT, cwd=NBS, timeout=LIMIT_S, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8",
                               errors="replace")
         passed, text = done.returncode == 0, done.stdout
@@ -67,7 +66,8 @@ def run_pytest():
     "Run pytest on tests/; return how many tests passed, failed and were skipped."
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests"), f"--junitxml={report}"]
+        command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests"), f"--junitxml={report}",
+                   "-n", str(WORKERS), "--dist", "loadfile"]
         status = subprocess.run(command, env=ENVIRONMENT, cwd=ROOT, stdin=subprocess.DEVNULL).returncode
         suites = ElementTree.parse(report).getroot().iter("testsuite") if report.exists() else []
         total = failed = skipped = 0
