@@ -31,7 +31,7 @@ _MODULES = {
     "classic": "train_valid",
     "finder": "find_rate show_rates",
     "models.contract": "EmitterNet FineNet check_model",
-    "models.zoo": "create_model list_models model_table",
+    "models.zoo": "create_model list_models model_table register_model",
     "localize": "add_uncertainty correct_grid localize",
     "photons": "measure_photons",
     "render": "render render_colour save_picture show_localizations show_overlay",

@@ -17,7 +17,7 @@ from .camera import Camera
 from .compare import SCORES, judge, score_groups
 from .core import progress_bar
 from .models.contract import EmitterNet
-from .psf import GaussianPSF
+from .psf import GaussianPSF, check_gaussian
 from .simulate import simulate
 
 # %% ../nbs/25bb_atlas.ipynb #a71a5007
@@ -28,7 +28,10 @@ def lone_bounds(
     psf:GaussianPSF=GaussianPSF(), # The point spread function
 ) -> np.ndarray: # Smallest error (RMSE along x and y together) of each in nm, (n,)
     "Give the Cramér-Rao bound of every emitter as if it were alone, by its photons."
+    if "photons" not in emitters:
+        raise ValueError("the bound needs a column photons: without light nothing can be known")
     photons = emitters["photons"].to_numpy(dtype=float)
+    if not len(photons): return photons
     known = np.geomspace(photons.min(), photons.max()*(1 + 1e-9), 24)
     bound = position_bound(known, background, camera, psf)["rmse_nm"]
     return np.exp(np.interp(np.log(photons), np.log(known), np.log(bound)))
@@ -50,6 +53,7 @@ def map_scores(
     "Judge networks over a grid of densities and brightnesses."
     if not (isinstance(models, Mapping) and models):
         raise ValueError("give the networks with a label each, as in {'mine': model}")
+    check_gaussian(psf)
     rows, grid = [], [(density, light) for density in densities for light in photons]
     for number, (density, light) in enumerate(progress_bar(grid, progress, unit="movie")):
         movie, truth = simulate(frames, density, size_px, camera, psf, light, background, seed=seed + number,

@@ -31,7 +31,7 @@ def smooth_pattern(
     unevenness:float|Tensor, # Standard deviation of the logarithm: one number, or one for each pattern, (n,)
     scale_px:float=12., # Width of the blur, in pixels: hills are about three times as wide
     generator:torch.Generator|None=None, # Source of random numbers
-) -> Tensor: # Patterns, 1 on average and never below 0, (n, H, W)
+) -> Tensor: # Patterns, 1 on average over many and never below 0, (n, H, W)
     "Make smooth random patterns, such as the glow of a cell."
     device = generator.device if generator else None
     height, width = (k + math.ceil(4*scale_px) for k in size_px)
@@ -75,8 +75,8 @@ class Background:
         device = generator.device if generator else None
         fading = 0.5**(torch.arange(frames, device=device)/self.half_life)
         noise = torch.randn(frames, generator=generator, device=device) if self.flicker else torch.zeros_like(fading)
-        levels = self.photons*fading/fading.mean()*torch.exp(self.flicker*noise - self.flicker**2/2)
+        levels = fading*torch.exp(self.flicker*noise)
         pattern = gradient_pattern(size_px, self.rise, self.angle_deg).to(levels.device)
         if self.unevenness:
             pattern = pattern*smooth_pattern(1, size_px, self.unevenness, self.scale_px, generator)[0]
-        return levels[:, None, None], pattern
+        return (self.photons*levels/levels.mean())[:, None, None], pattern/pattern.mean()

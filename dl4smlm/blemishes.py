@@ -53,10 +53,10 @@ def _worst(frames, known):
     parts = [_statistics(frames, first, min(first + step, height)) for first in range(0, height, step)]
     level, noise, restless, mean, stray = np.concatenate(parts, 1)
     (own, typical, most), (_, wavers, wavers_most) = _above(mean), _above(stray)
-    light = np.where(level < 0, 0.3*most, np.where(own < most/2, np.inf, 2*typical)).clip(0)
-    waver = np.maximum(2*wavers, 0.75*wavers_most).clip(0)
+    light = np.where(level < 0, 0.35*most, np.where(own < most/2, np.inf, 2.5*typical)).clip(0)
+    waver = np.maximum(2*wavers, wavers_most).clip(0)
     near = [np.maximum(_two_steps_away(image), 1) for image in (noise, restless)]
-    worse = np.maximum((np.abs(level) - light)/near[0]/3, (restless - waver)/near[1]/5)
+    worse = np.maximum(np.abs(level)/np.maximum(3*near[0], light), (restless - waver)/near[1]/5)
     bad = (~known & (worse > 1))*worse*np.abs(own)
     return (bad > 0) & (bad == maximum_filter(bad, 5))
 
@@ -145,7 +145,7 @@ def mend_movie(
     "Fill in the pixels of a movie that are hot, dead or flicker."
     if bad is None:
         one = to_array(movie[:1])
-        bad = bad_pixels(movie[spread_over(len(movie), min(500, max(50, _LOOK_BYTES//one.nbytes)))])
+        bad = bad_pixels(movie[spread_over(movie.shape[0], min(500, max(50, _LOOK_BYTES//one.nbytes)))])
     return MendedMovie(movie, bad)
 
 # %% ../nbs/08bc_blemishes.ipynb #dd2d5e2c

@@ -17,8 +17,8 @@ from torch import Tensor
 # %% ../nbs/04b_blinking.ipynb #1096c368
 @dataclass(frozen=True)
 class Normal:
-    "Values around a mean; what would come out below the least is drawn from the mirror image."
-    mean:float # Mean
+    "Values around a mean; what would come out below the least is drawn from the mirror image, and so is above it."
+    mean:float # Mean before the mirror, which raises that of the values if it is nearer than two standard deviations
     sd:float # Standard deviation
     least:float|None=0. # Where the mirror stands; None for no mirror, as for heights
 

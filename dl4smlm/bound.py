@@ -8,6 +8,7 @@ __all__ = ['pixel_information', 'frame_information', 'emitter_bounds', 'position
 # %% ../nbs/22b_bound.ipynb #a9434a6c
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,9 @@ from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates
 from scipy.sparse import csr_array
 
-from .camera import Camera, find_pixel_readout
+from .camera import Camera, as_camera, find_pixel_readout
 from .core import check_emitters, make_emitters
-from .psf import GaussianPSF, pixel_share
+from .psf import GaussianPSF, check_gaussian, pixel_share
 
 # %% ../nbs/22b_bound.ipynb #ce2d4842
 def _step(electrons, noise_e, em_gain, least=44):
@@ -35,6 +36,7 @@ def _electron_information(
     step:float|None=None, # Step of the sum in electrons; None for as fine as needed
 ) -> float: # Fisher information about the electrons, per electron squared
     "Compute the information of one pixel from the distribution of what it reads."
+    noise_e = max(noise_e, em_gain/1000 if em_gain else 0.05)  # with less nothing more is known
     gain, step = em_gain or 1., step or _step(electrons, noise_e, em_gain)
     end = gain*(electrons + 12*np.sqrt(2*electrons) + (40 if em_gain else 8)) + 12*noise_e
     points = next_fast_len(int(np.ceil((end + 12*noise_e)/step)), real=True)
@@ -48,7 +50,7 @@ def _electron_information(
 # %% ../nbs/22b_bound.ipynb #ba1fc459
 @lru_cache
 def _information_table(noise_e, em_gain):
-    electrons = np.geomspace(1e-3, 1e3, 91)
+    electrons = np.geomspace(1e-5, 1e3, 121)
     factor = 2 if em_gain else 1
     simple = 1/(factor*electrons + (noise_e/(em_gain or 1))**2)
     return np.log(electrons), np.array([_electron_information(e, noise_e, em_gain) for e in electrons])/simple
@@ -133,6 +135,13 @@ def _movie_information(
     weighted = csr_array((slopes.data*known[slopes.indices], slopes.indices, slopes.indptr), shape=slopes.shape)
     return weighted @ slopes.T.tocsr(), np.asarray(weighted.sum(1)).ravel(), known.reshape(shape[0], -1).sum(1)
 
+def _check_scene(camera, psf, background):
+    "Refuse what no bound is known of."
+    as_camera(camera)
+    check_gaussian(psf)
+    if not isinstance(background, Real) or not 0 <= background < np.inf:
+        raise ValueError(f"background must be 0 or more photons per pixel, one number for all, got {background}")
+
 def frame_information(
     emitters:pd.DataFrame, # Emitters of one frame: x_nm, y_nm, photons, perhaps sigma_nm
     size_px:tuple[int, int], # Height and width of the frame in pixels
@@ -141,6 +150,7 @@ def frame_information(
     background:float=10., # Background photons per pixel
 ) -> np.ndarray: # Of x_nm, y_nm, photons of each emitter in turn, then of the background, (3n + 1, 3n + 1)
     "Compute the Fisher information matrix of a whole frame."
+    _check_scene(camera, psf, background)
     block, border, corner = _movie_information(emitters.assign(frame=0), (1, *size_px), camera, psf, background)
     return np.block([[block.toarray(), border[:, None]], [border[None], corner[None]]])
 
@@ -165,7 +175,7 @@ def emitter_bounds(
     check_emitters(emitters)
     if "photons" not in emitters or not (emitters["photons"] > 0).all():
         raise ValueError("the bound needs a column photons with numbers above 0: without light nothing can be known")
-    if not background >= 0: raise ValueError(f"background must be 0 or more photons per pixel, got {background}")
+    _check_scene(camera, psf, background)
     order = np.argsort(emitters["frame"].to_numpy(), kind="stable")
     table, bounds = emitters.iloc[order], np.empty((len(emitters), 3))
     frame, per_block = np.unique(table["frame"], return_inverse=True)[1], max(1, 2**18//(size_px[0]*size_px[1]))
@@ -195,6 +205,7 @@ def position_bound(
     known_background:bool=False, # Take the background for known, instead of one more unknown
 ) -> pd.DataFrame: # One row for each number of photons: photons, x_nm, y_nm, rmse_nm, photons_sd
     "Give the smallest errors of a molecule alone, far from the border."
+    _check_scene(camera, psf, background)
     photons = np.atleast_1d(np.asarray(photons, dtype=float))
     grid = (np.arange(5) + 0.5)/5
     places = np.array([(x, y) for x in grid for y in grid] if place_px is None else [place_px], dtype=float)

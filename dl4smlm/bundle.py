@@ -16,9 +16,10 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from .card import BUNDLE_FILES, CARD, README, WEIGHTS, make_card, one_line, read_card, write_card, write_readme
+from .card import (BUNDLE_FILES, CARD, README, WEIGHTS, learned_spots_px, make_card, one_line, read_card, write_card,
+                          write_readme)
 from .checkpoint import first_line
-from .core import new_folder
+from .core import as_path, new_folder
 from .data import Normalise
 from .learner import Learner
 from .models.contract import EmitterNet
@@ -36,6 +37,7 @@ def save_pretrained(
 ):
     "Save a network with all that is needed to use it: weights, card.json and README.md."
     card = make_card(model, scores, learner, **notes)
+    folder = as_path(folder, "save_pretrained(model, folder)")
     state = {name: _storable(value) for name, value in model.state_dict().items()}
     _check_own(state, model.config)
     _check_finite(state, "this network")
@@ -69,10 +71,14 @@ def load_card(
     "Read what a bundle says about itself."
     folder = find_bundle(where, **find)
     missing = [name for name in (CARD, WEIGHTS) if not (folder/name).is_file()]
-    if missing: raise ValueError(f"{folder} is not a bundle: it has no file {missing[0]}{_pickles(folder)}")
+    if missing: raise ValueError(f"{folder} is not a bundle: it has no file {missing[0]}{_what_else(folder)}")
     return read_card(folder/CARD)
 
-def _pickles(folder):
+def _what_else(folder):
+    if (folder/"best.safetensors").is_file():
+        return (". It holds a run of a Learner: make the network and the Learner as before, then "
+                "learner.fit(..., folder, resume=True), which brings back its best weights, even if it has ended, and "
+                "save_pretrained(learner.model, another_folder)")
     found = [file.name for file in sorted(folder.iterdir()) if file.suffix in (".pt", ".pth", ".bin", ".pkl", ".ckpt")]
     return f"; {found[0]} may hold a pickle, which can run any program, so it is not opened" if found else ""
 
@@ -108,7 +114,7 @@ def _check_fit(state, model, what):
 
 # %% ../nbs/24_bundle.ipynb #eaeba3ff
 def from_pretrained(
-    where:str|Path, # A bundle: a folder, the name of a trained network, or an id on the hub: "owner/name"
+    where:str|Path, # A bundle: a folder, a packed one, the name of a trained network, or an id on the hub: "owner/name"
     revision:str|None=None, # Branch, tag or commit on the hub
     token:str|None=None, # Your token of the hub, for what is private
 ) -> EmitterNet: # The network, in evaluation mode on the CPU
@@ -126,6 +132,7 @@ def from_pretrained(
     model.load_state_dict(state)
     model.normalise = card["normalise"] and Normalise(**card["normalise"])
     for name in ("pixel_nm", "threshold", "calibration"): setattr(model, name, card[name])
+    model.spots_px = learned_spots_px(card)
     return model.eval()
 
 # %% ../nbs/24_bundle.ipynb #8c6a1d20

@@ -17,12 +17,21 @@ from scipy.stats import chi2, norm
 
 from .core import check_emitters
 from .data import check_truth
-from .evaluate import evaluate, match
+from .evaluate import match, score_levels
 from .localize import correct_grid, localize
 from .models.contract import EmitterNet
 from .reconstruct import camera_pixel_nm, reconstruct
 
 # %% ../nbs/23b_calibrate.ipynb #ba928f6b
+def _check(found, truth, *columns):
+    "Refuse tables that cannot be compared, or have a column missing or unfit."
+    for table in (found, truth): check_emitters(table)
+    if missing := [name for name in columns if name not in found]:
+        raise ValueError(f"the localizations have no column {', '.join(missing)}; they have {', '.join(found)}: take "
+                         "those of `localize`; for probability and uncertainty_nm calibrate the network first")
+    if wrong := [name for name in columns if not np.isfinite(pd.to_numeric(found[name], errors="coerce")).all()]:
+        raise ValueError(f"column {', '.join(wrong)} has values that are no finite numbers: leave these rows out")
+
 def threshold_curve(
     found:pd.DataFrame, # Localizations with confidence, listed with a low threshold
     truth:pd.DataFrame, # True emitters
@@ -33,9 +42,10 @@ def threshold_curve(
     if not len(found) or not len(truth):
         raise ValueError(f"there is nothing to compare: {len(found)} localizations and {len(truth)} emitters; "
                          "simulate more frames")
+    _check(found, truth, "confidence")
     confidence, names = found["confidence"], ("precision", "recall", "jaccard", "rmse_nm", "efficiency")
     if thresholds is None: thresholds = np.linspace(confidence.min(), np.percentile(confidence, 95), 40)
-    scores = [evaluate(found[confidence >= threshold], truth, radius_nm, hint=False) for threshold in thresholds]
+    scores = score_levels(found, truth, thresholds, radius_nm)
     table = pd.DataFrame([[getattr(score, name) for name in names] for score in scores], columns=list(names))
     table.insert(0, "threshold", np.asarray(thresholds, dtype=float))
     return table
@@ -75,6 +85,7 @@ def pick_threshold(
     "Find the threshold that serves best on a simulated movie, and store it as `model.threshold`."
     check_truth(movie, truth, camera_pixel_nm(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, floor=0.05, device=device, progress=False)
+    density = replace(density, first=0)  # as the truth counts, which is that of this movie, be it a part
     curve = threshold_curve(localize(density, threshold=0.05), truth, radius_nm)
     if score not in curve: raise ValueError(f"score must be one of {', '.join(curve.columns[1:])}, got {score!r}")
     if not curve["recall"].max() > 0:
@@ -85,14 +96,6 @@ def pick_threshold(
     return model.threshold
 
 # %% ../nbs/23b_calibrate.ipynb #ed5e2618
-def _check(found, truth, *columns):
-    for table in (found, truth): check_emitters(table)
-    if missing := [name for name in columns if name not in found]:
-        raise ValueError(f"the localizations have no column {', '.join(missing)}; they have {', '.join(found)}: take "
-                         "those of `localize`; for probability and uncertainty_nm calibrate the network first")
-    if wrong := [name for name in columns if not np.isfinite(pd.to_numeric(found[name], errors="coerce")).all()]:
-        raise ValueError(f"column {', '.join(wrong)} has values that are no finite numbers: leave these rows out")
-
 def _partners(found, truth, radius_nm):
     "Row number of each one's partner in the truth, -1 for none; and its errors along x and y in nm, NaN without one."
     i, j = match(found, truth, radius_nm).T
@@ -106,7 +109,8 @@ def _trend(x, y, increasing, parts):
     parts = np.array_split(np.argsort(x, kind="stable"), parts)
     means = np.array([[x[part].mean(), y[part].mean()] for part in parts])
     if increasing is None: return means.T
-    return means[:, 0], isotonic_regression(means[:, 1], weights=[len(part) for part in parts], increasing=increasing).x
+    steady = isotonic_regression(means[:, 1], weights=[len(part) for part in parts], increasing=increasing).x
+    return means[:, 0], np.maximum(steady, 1e-9)  # others are divided by it
 
 # %% ../nbs/23b_calibrate.ipynb #d23b6c24
 def _fair_trend(light, rest, photons, parts):
@@ -137,6 +141,9 @@ def fit_calibration(
         raise ValueError(f"{right.sum()} localizations are right, and {20*parts} are needed: simulate more frames")
     confidence, spread = (found[name].to_numpy() for name in ("confidence", "spread_nm"))
     square = (error[right]**2).mean(1)
+    if not square.any():
+        raise ValueError(f"all {right.sum()} pairs are without any error: are the localizations the truth itself? Give "
+                         "those that a network found")
     at_spread, rising = _trend(spread[right], square, True, parts)
     rest = square/np.interp(spread[right], at_spread, rising)
     at_confidence, falling = _trend(confidence[right], rest, False, parts)
@@ -233,7 +240,7 @@ def calibrate(
     "Learn what a network's numbers mean on a simulated movie, and store it as `model.calibration`."
     check_truth(movie, truth, camera_pixel_nm(model, movie, pixel_nm))
     density = reconstruct(model, movie, pixel_nm=pixel_nm, device=device, progress=False)
-    density = replace(density, calibration=None)  # as it is
+    density = replace(density, calibration=None, first=0)  # as it is, and as the truth counts
     found, grid = localize(density, threshold=density.floor), {}
     if even:
         grid = {"grid": grid_bias(found, density.pixel_nm).correction()}
@@ -283,6 +290,8 @@ def grid_bias(
     bins:int=20, # Places within the pixel
 ) -> GridBias: # Counts, chi-square, bias in nm, and its correction
     "Measure how strongly positions prefer places within a pixel."
+    check_emitters(table)
+    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
     if len(table) < 10*bins: raise ValueError(f"{len(table)} localizations are too few for {bins} bins: give {10*bins}")
     folded = [table[name].to_numpy()/pixel_nm % 1 for name in ("x_nm", "y_nm")]
     return GridBias(pixel_nm, np.stack([np.histogram(u, bins, (0, 1))[0] for u in folded]).astype(float))

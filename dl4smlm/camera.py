@@ -8,7 +8,8 @@ __all__ = ['Camera', 'ideal_camera', 'scmos_camera', 'emccd_camera', 'list_camer
 
 # %% ../nbs/03_camera.ipynb #4ff3f86a
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +28,14 @@ class Camera:
     electrons_per_count:float=0.5 # Electrons that make one count
     quantum_efficiency:float=0.8 # Electrons per photon
     read_noise_e:float=1.6 # Read noise, root mean square, electrons (after multiplication, if there is one)
-    em_gain:float|None=None # Electron-multiplying gain, None for a camera without it
+    em_gain:float|None=None # Electron-multiplying gain, 10 or more; None, or 1, where nothing is multiplied
     spurious_e:float=0. # Electrons that appear without light, per pixel and frame
     bits:int=16 # Counts end at 2**bits - 1
     maps:object=None # `CmosMap`: offset, noise and gain of each pixel, in place of the three numbers for all
 
-    def __post_init__(self): _check_camera(self)
+    def __post_init__(self):
+        if self.em_gain == 1: object.__setattr__(self, "em_gain", None)
+        _check_camera(self)
 
     @classmethod
     def from_maps(cls,
@@ -60,6 +63,9 @@ def _check_camera(
 ):
     "Refuse numbers that no camera has."
     if camera.pixel_nm is None: raise ValueError("the pixel size is missing: give pixel_nm")
+    for name, value in vars(camera).items():
+        if name != "maps" and not isinstance(value, Real) and not (name == "em_gain" and value is None):
+            raise ValueError(f"{name} must be a number, got {value!r}")
     check_pixel_size_nm(camera.pixel_nm)
     if not 0 < camera.electrons_per_count < math.inf:
         raise ValueError(f"electrons_per_count must be greater than 0, got {camera.electrons_per_count}")
@@ -69,8 +75,9 @@ def _check_camera(
     if not 0 < camera.quantum_efficiency <= 1:
         raise ValueError("quantum_efficiency must be above 0 and at most 1, "
                          f"got {camera.quantum_efficiency}: is it in per cent?")
-    if camera.em_gain is not None and not 1 <= camera.em_gain < math.inf:
-        raise ValueError(f"em_gain must be at least 1, or None for a camera without it, got {camera.em_gain}")
+    if camera.em_gain is not None and not 10 <= camera.em_gain < math.inf:
+        raise ValueError(f"em_gain must be 10 or more, or None where nothing is multiplied, got {camera.em_gain}: so "
+                         "little multiplication is less noisy than our model of it")
     if camera.maps is not None and not isinstance(camera.maps, CmosMap):
         raise ValueError(f"maps must be a CmosMap, or None, got {type(camera.maps).__name__}: make it from three "
                          "images with CmosMap, or from files with CmosMap.from_files")
@@ -123,6 +130,9 @@ def make_camera(
 ) -> Camera: # The camera of that name
     "Make a camera by its name."
     if name not in _CAMERAS: raise ValueError(f"there is no camera {name!r}: choose one of {', '.join(_CAMERAS)}")
+    numbers = [field.name for field in fields(Camera)]
+    if unknown := changes.keys() - numbers:
+        raise ValueError(f"a camera has no {', '.join(sorted(unknown))}: it has {', '.join(numbers)}")
     return replace(_CAMERAS[name], pixel_nm=pixel_nm, **changes)
 
 # %% ../nbs/03_camera.ipynb #250c2e5b
@@ -145,7 +155,7 @@ class CmosMap:
 
     def __post_init__(self):
         for name in ("offset_counts", "variance_counts2", "counts_per_electron"):
-            values = torch.as_tensor(np.asarray(getattr(self, name), dtype=np.float32))
+            values = torch.from_numpy(np.array(getattr(self, name), dtype=np.float32))  # a copy, nobody else's
             if values.ndim != 2 or not values.isfinite().all():
                 raise ValueError(f"the map {name} must be an image of finite numbers, got {tuple(values.shape)}")
             object.__setattr__(self, name, values)
@@ -222,6 +232,7 @@ def expose(
     generator:torch.Generator|None=None, # Source of the noise
 ) -> Tensor: # Whole counts as float32, same shape
     "Take a picture: photons to electrons to counts, with the noise of each step."
+    as_camera(camera)
     photons = torch.as_tensor(photons if isinstance(photons, Tensor) else np.array(photons, dtype=np.float32)).float()
     if not (photons >= 0).all():
         raise ValueError(f"expected photons must be 0 or more in every pixel, got {photons.min().item():g}")
@@ -239,6 +250,7 @@ def to_photons(
     counts:np.ndarray|Tensor, # Counts in each pixel, any shape and type
 ) -> np.ndarray|Tensor: # Photons in each pixel, float32, on average what `expose` was given
     "Turn counts back into photons."
+    as_camera(camera)
     if not isinstance(counts, Tensor):
         return to_photons(camera, torch.from_numpy(np.array(counts, dtype=np.float32))).numpy()
     offset, electrons_per_count, _ = find_pixel_readout(camera, counts)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BUNDLE_FILES', 'WEIGHTS', 'CARD', 'README', 'plain', 'make_card', 'sparkline', 'one_line', 'describe_card',
-           'write_readme', 'learned_spots_px', 'spot_warning', 'write_card', 'read_card']
+           'write_readme', 'learned_spots_px', 'spot_warning', 'width_doubt', 'write_card', 'read_card']
 
 # %% ../nbs/23c_card.ipynb #61cfbad1
 import dataclasses
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from huggingface_hub import ModelCardData
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from . import __version__
@@ -66,8 +66,15 @@ def make_card(
     **notes, # What else to remember: camera, psf, simulator, seed, trained_on, license, ...
 ) -> dict: # All that a bundle says about itself, but for the fingerprint of its weights
     "Write down what a network is, how its input is made, how it was trained and how well it did."
+    if not isinstance(model, EmitterNet):
+        is_one = isinstance(model, nn.Module)
+        help = "build it on EmitterNet" if is_one else "the order is save_pretrained(model, folder)"
+        raise ValueError(f"a network is needed, got {type(model).__name__}: {help}")
     if model.config is None:
-        raise ValueError(f"this {type(model).__name__} does not know how it was made: make it with create_model")
+        mine = type(model).__name__
+        raise ValueError(f"this {mine} does not know how it was made: make it with create_model; for your own class "
+                         f"register_model({mine}) comes first. One that is trained already can be told: model.config = "
+                         f"dict(name={mine.lower()!r}, upscale={model.upscale}, and its other arguments)")
     if learner is not None: notes = _training(learner) | notes
     return {
         "network": plain(model.config, "config"),
@@ -230,19 +237,28 @@ def spot_warning(
     for name, nm in {"pixel_nm": pixel_nm, "sigma_nm": sigma_nm}.items():
         if nm is not None and not 0 < nm < math.inf: raise ValueError(f"{name} must be greater than 0, got {nm}")
     learned, known_nm = learned_spots_px(card), card["pixel_nm"]
-    if sigma_nm and learned: return _outside(sigma_nm/pixel_nm, *learned)
+    if sigma_nm and learned: return width_doubt(sigma_nm/pixel_nm, *learned, *_COMMANDS)
     if not known_nm or 1/1.5 <= pixel_nm/known_nm <= 1.5: return None
     return (f"the movie's pixels have {pixel_nm:g} nm, and this network learned from pixels of {known_nm:g} nm: if "
             "spots are wider or narrower in pixels, it will be wrong. `dl4smlm match` measures them for --match")
 
-def _outside(width_px, narrowest_px, widest_px):
+_COMMANDS = "`dl4smlm convert MOVIE NEW --bin {n}`, then match NEW", "`dl4smlm recipe --match`"
+
+def width_doubt(
+    width_px:float, # Sigma of the spots of a movie, in camera pixels
+    narrowest_px:float, # What `learned_spots_px` returned
+    widest_px:float, # The same
+    bin_by:str="reconstruct movie.part(binning={n}) with a new match", # How to add up n x n pixels
+    train_by:str="train_recipe(..., microscope=...)", # How to train for this movie
+) -> str|None: # One line: what will go wrong, and what helps; None if the network knows such spots
+    "Say why spots of a width are none that a network has learned."
     low, high = 0.7*narrowest_px, 1.1*widest_px
     if low <= width_px <= high: return None
     wrong = "it will see two where one is" if width_px > high else "their places will be wrong"
     binning = next((n for n in range(2, 9) if low <= width_px/n <= high), None)
-    add_up = f"add up pixels (`dl4smlm convert MOVIE NEW --bin {binning}`, then match NEW), or " if binning else ""
+    add_up = f"add up pixels ({bin_by.format(n=binning)}), or " if binning else ""
     return (f"spots are {width_px:.1f} pixels wide, and this network learned {narrowest_px:.1f} to {widest_px:.1f}: "
-            f"{wrong}. To help, {add_up}train with `dl4smlm recipe --match`")
+            f"{wrong}. To help, {add_up}train with {train_by}")
 
 # %% ../nbs/23c_card.ipynb #9fecbfac
 BUNDLE_FILES = WEIGHTS, CARD, README = "weights.safetensors", "card.json", "README.md"

@@ -9,15 +9,14 @@ __all__ = ['SCORES', 'Verdict', 'judge', 'score_groups', 'bootstrap', 'epochs_in
 # %% ../nbs/25b_compare.ipynb #7a292bec
 import copy
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator, NullLocator
 from scipy.ndimage import gaussian_filter
@@ -26,12 +25,13 @@ from tqdm.auto import tqdm
 
 from .bundle import from_pretrained
 from .calibrate import pick_threshold
-from .checkpoint import loader_generators
-from .core import pick_device, set_seed
+from .checkpoint import leaving_no_trace
+from .core import set_seed
 from .data import check_truth, rasterise
 from .evaluate import Scores, local_density, outcomes, score_curve
+from .finder import trial_steps
 from .io import Movie
-from .learner import Callback, Learner, compute_loss
+from .learner import Callback, Learner, validate
 from .localize import localize
 from .losses import L1L2Loss
 from .metrics import enlarge, nmse, ssim
@@ -70,7 +70,7 @@ def judge(
     for start, stop in zip(edges[:-1], edges[1:]):
         seen = reconstruct(net, part(start, stop), pixel_nm=pixel_nm, device=device, fused=False, progress=False)
         found, mine = localize(seen), truth[truth["frame"].between(start, stop - 1)]
-        found["frame"] += start
+        found["frame"] += start - seen.first
         tables.append(found)
         parts.append(_count(outcomes(found, mine, radius_nm)))
         images.append(seen.image)
@@ -124,21 +124,30 @@ class _Clock(Callback):
 def epochs_in(
     minutes:float, # Time to spend
     model:EmitterNet, # The network to be trained
-    train:Iterable, # Batches (frames, targets), as many as `len` says
+    train:Iterable, # Batches (frames, targets) to learn from, as many as `len` says
+    valid:Iterable, # Batches to judge by after each epoch
     loss:Callable, # Of prediction and target
     device:str="auto", # Where to train
     precision:str="float32", # Numbers inside the network: "float32", "bfloat16" or "float16"
+    clip:float|None=1., # Longest gradient; None for no limit
 ) -> int: # Epochs that take about this long, at least one
-    "Say how often a network can go through its data in a given time, by timing three steps."
-    place = pick_device(device)
-    (x, y), model = next(iter(train)), copy.deepcopy(model).to(place).train()
-    times = []
-    for _ in range(4):
-        begin = time.perf_counter()
-        compute_loss(model, loss.to(place), x, y, place, precision).backward()
-        if place.type == "cuda": torch.cuda.synchronize()
-        times.append(time.perf_counter() - begin)
-    return max(1, int(60*minutes/(min(times[1:])*len(train))))
+    "Say how often a network can learn from its data and be judged in a given time, by timing a few batches of each."
+    with leaving_no_trace(train, valid):
+        learner = Learner(copy.deepcopy(model), train, valid, loss, device=device, precision=precision, clip=clip)
+        epoch = len(train)*_seconds_each(trial_steps(learner)) + len(valid)*_seconds_each(_looks(learner))
+    return max(1, int(60*minutes/epoch))
+
+def _looks(learner):
+    "Judge a network by one batch after the other, without end."
+    for batch in chain.from_iterable(repeat(learner.valid)):
+        yield validate(learner.model, [batch], learner.loss, learner.device, learner.precision)
+
+def _seconds_each(steps:Iterator, few=4):
+    "Time some steps, all of each, but not the first, which takes longer on a device that warms up."
+    next(steps)
+    begin = time.perf_counter()
+    for _ in range(few): next(steps)
+    return (time.perf_counter() - begin)/few
 
 # %% ../nbs/25b_compare.ipynb #1234099f
 def _name_all(models):
@@ -164,21 +173,12 @@ def _make(recipe, upscale, seed):
     return create_model(recipe, upscale) if isinstance(recipe, str) else create_model(**recipe)
 
 # %% ../nbs/25b_compare.ipynb #a5bef002
-@contextmanager
-def _as_before(*loaders):
-    "Put the random numbers of loaders back to where they stand now, so that all networks draw the same batches."
-    before = [(generator, generator.get_state()) for loader in loaders for generator in loader_generators(loader)]
-    try: yield
-    finally:
-        for generator, state in before: generator.set_state(state)
-
 def _train(model, *, lr, seed, train, valid, epochs, minutes, loss, device, precision, clip, progress):
     "Train a network; return its history, with the seconds since training began."
     clock = _Clock()
-    if minutes is not None:
-        with _as_before(train): epochs = epochs_in(minutes, model, train, loss, device, precision)
-    set_seed(seed)
-    with _as_before(train, valid):
+    if minutes is not None: epochs = epochs_in(minutes, model, train, valid, loss, device, precision, clip)
+    with leaving_no_trace(train, valid):
+        set_seed(seed)
         learner = Learner(model, train, valid, loss, lr, device, precision, clip=clip, callbacks=[clock])
         history = learner.fit(epochs, progress).reset_index()
         if learner.interrupted: raise KeyboardInterrupt  # half a training would be no fair contest
@@ -262,7 +262,7 @@ def compare(
     minutes:float|None=None, # Train each for about so long instead
     lr:float|Mapping[str, float]=1e-3, # Highest learning rate: one for all, or by label
     seeds:Iterable[int]=(0,), # Each network is trained once for each
-    loss:torch.nn.Module|None=None, # Of prediction and target; None for L1L2
+    loss:Callable|None=None, # Of prediction and target; None for L1L2
     device:str="auto", # Where to compute
     draws:int=200, # Draws for the intervals
     progress:bool=True, # Show progress bars

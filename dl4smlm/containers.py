@@ -19,7 +19,7 @@ import yaml
 
 from .core import check_emitters, warn_user
 from .formats import from_decode, join_axes, pixel_needed, split_axes, to_decode
-from .strangers import LENGTHS_NM, check_promise, naming, read_yaml
+from .strangers import LENGTHS_NM, check_file, check_promise, naming, read_yaml
 from .thunderstorm import floats, make_table
 
 # %% ../nbs/06d_containers.ipynb #9da27496
@@ -29,7 +29,7 @@ def open_h5(
 ): # The open file
     "Open an HDF5 file for reading; what goes wrong in it becomes a ValueError."
     with naming(path):
-        if Path(path).is_dir(): raise ValueError(f"{path} is a folder: give the name of a file")
+        check_file(path, "table")
         with h5py.File(path, "r") as file: yield file
 
 def _read_dataset(
@@ -80,9 +80,10 @@ def read_picasso(
         locs, notes = _read_dataset(file, "locs"), _picasso_notes(path, file)
     missing = {"frame", "x", "y"} - set(getattr(locs, "dtype", np.dtype(float)).names or ())
     if missing or locs.ndim != 1: raise ValueError(f"{path}: locs has no column {', '.join(sorted(missing))}")
-    if pixel_nm is None: pixel_nm = notes.get("Pixelsize") or notes.get("Camera.Pixelsize")
-    if not isinstance(pixel_nm, int | float | None): raise ValueError(f"{path} has the pixel size {pixel_nm!r}")
-    p, columns = pixel_needed(pixel_nm, f"{path}: nothing beside it says how large a pixel is"), {}
+    known, columns = notes.get("Pixelsize") or notes.get("Camera.Pixelsize"), {}
+    if not isinstance(known, int | float | None): raise ValueError(f"{path} has the pixel size {known!r}")
+    unknown = f"{path}: nothing beside it says how large a pixel is"
+    with naming(path): p = pixel_needed(pixel_nm, unknown, known, f"file {path}")
     for theirs in locs.dtype.names:
         if theirs in (notes.get(_UNKNOWN) or ()): continue
         values = locs[theirs].astype(float)*(p if theirs in _PICASSO_PX else 1)
@@ -269,6 +270,7 @@ def read_smlm(
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table from a .smlm archive."
+    check_file(path, "table")
     with naming(path), zipfile.ZipFile(path) as archive:
         record, units, entry = _smlm_layout(path, archive)
         rows, shifts = int(entry["rows"]), entry.get("offset") or {}

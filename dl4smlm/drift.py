@@ -6,7 +6,6 @@
 __all__ = ['find_drift', 'show_drift', 'correct_drift']
 
 # %% ../nbs/22d_drift.ipynb #bdb1a0dc
-import warnings
 from itertools import combinations
 
 import numpy as np
@@ -144,8 +143,11 @@ def _without_far(found):
 def _pixel_for(found, pixel_nm):
     "Size of a pixel with which pictures can be drawn: as given; else 20 nm, or more in a large field."
     sides = np.ptp(found[["x_nm", "y_nm"]].to_numpy(), axis=0)
-    chosen = max(20., np.sqrt(np.prod(sides))/1500) if pixel_nm is None else pixel_nm
+    usual = max(20., np.sqrt(np.prod(sides))/1500)
+    chosen = usual if pixel_nm is None else pixel_nm
     if not 0 < chosen < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {chosen}")
+    if chosen > 10*usual:
+        raise ValueError(f"pixels of {chosen:g} nm are too coarse to see a drift: leave pixel_nm out for {usual:.3g}")
     pixels = np.prod((sides + _MARGIN_NM)/chosen)
     if pixels > _MOST_PIXELS or pixel_nm is None and chosen > _WIDEST_NM:
         raise ValueError(f"the molecules lie on {sides[0]:.6g} x {sides[1]:.6g} nm (x and y), and pictures with pixels "
@@ -164,7 +166,7 @@ def find_drift(
     check_emitters(found)
     if blocks < 3: raise ValueError(f"blocks must be at least 3, so that pairs can be compared, got {blocks}")
     _check_many(found, blocks)
-    frames, found = found["frame"].max() + 1, _without_far(found)
+    frames, found = int(found["frame"].max()) + 1, _without_far(found)
     pixel_nm = _pixel_for(found, pixel_nm)
     still, settings = _still_places(found, pixel_nm), (frames, blocks, pixel_nm, progress)
     return _way_beside(found, still, *settings) if still else _way(found, *settings)
@@ -176,22 +178,22 @@ def _way_beside(found, still, frames, blocks, pixel_nm, progress):
     try: way = _way(_without(found, [centre for centre, _ in still], pixel_nm), *settings)
     except ValueError:
         way = _way(found, *settings)
-        warnings.warn(f"how the sample moved is known only by what comes again and again at {_count(still)} and stands "
-                      "still: right for beads, and wrong for hot pixels of the camera", stacklevel=3)
+        warn_user(f"how the sample moved is known only by what comes again and again at {_count(still)} and stands "
+                  "still: right for beads, and wrong for hot pixels of the camera")
         return way
     stuck = [centre for centre, rows in still if _stays_behind(found.iloc[rows], way, pixel_nm)]
     if not stuck: return _way(found, *settings)
     rest = _without(found, stuck, pixel_nm)
     where = ", ".join(f"({x:.0f}, {y:.0f})" for x, y in stuck[:3]) + ", ..."*(len(stuck) > 3)
-    warnings.warn(f"{_count(stuck)} stood still while the sample moved, as hot pixels of the camera do: "
-                  f"{len(found) - len(rest)} of {len(found)} localizations, around (x, y) = {where} nm, were left out "
-                  "to find the drift, and had better leave the table too", stacklevel=3)
+    warn_user(f"{_count(stuck)} stood still while the sample moved, as hot pixels of the camera do: "
+              f"{len(found) - len(rest)} of {len(found)} localizations, around (x, y) = {where} nm, were left out to "
+              "find the drift, and had better leave the table too")
     return way if len(stuck) == len(still) else _way(rest, *settings)
 
 def _stays_behind(seen, way, pixel_nm):
     "Whether what is seen at a place wanders beside the sample, and less by itself."
     places = seen[["x_nm", "y_nm"]].to_numpy(dtype=float)
-    beside = _wander(places - way[["drift_x_nm", "drift_y_nm"]].to_numpy()[seen["frame"]])
+    beside = _wander(places - way[["drift_x_nm", "drift_y_nm"]].to_numpy()[seen["frame"].to_numpy(dtype=int)])
     return beside > max(pixel_nm/4, 2*_wander(places))
 
 def _without(found, centres, pixel_nm): return found[cKDTree(centres).query(found[["x_nm", "y_nm"]])[0] > 7*pixel_nm]
@@ -199,11 +201,20 @@ def _without(found, centres, pixel_nm): return found[cKDTree(centres).query(foun
 def _count(places): return f"{len(places)} place" + "s"*(len(places) > 1)
 
 # %% ../nbs/22d_drift.ipynb #49f2fd09
+def _check_drift(drift):
+    "Refuse what is not a drift, such as the localizations."
+    if not isinstance(drift, pd.DataFrame):
+        raise ValueError(f"a drift is a table, got {type(drift).__name__}: take what find_drift returned, or make one "
+                         "with the columns frame, drift_x_nm and drift_y_nm")
+    if missing := {"frame", "drift_x_nm", "drift_y_nm"} - set(drift):
+        raise ValueError(f"the drift has no column {', '.join(sorted(missing))}: it has {', '.join(drift)}")
+
 def show_drift(
     drift:pd.DataFrame, # What `find_drift` returned: frame, drift_x_nm, drift_y_nm
     ax=None, # Axes to draw into; None for new ones
 ): # The axes
     "Draw the way of the sample over the frames."
+    _check_drift(drift)
     if ax is None: ax = plt.subplots(figsize=(5, 2.6), layout="constrained")[1]
     for name in ("x", "y"): ax.plot(drift["frame"], drift[f"drift_{name}_nm"], label=name)
     ax.set(xlabel="frame", ylabel="drift (nm)")
@@ -217,8 +228,7 @@ def correct_drift(
 ) -> pd.DataFrame: # The same localizations, where they would have been seen had the sample stayed
     "Take the motion of the sample out of the positions."
     check_emitters(found)
-    missing = {"frame", "drift_x_nm", "drift_y_nm"} - set(drift)
-    if missing: raise ValueError(f"the drift has no column {', '.join(sorted(missing))}: it has {', '.join(drift)}")
+    _check_drift(drift)
     way = drift.set_index("frame")[["drift_x_nm", "drift_y_nm"]].reindex(found["frame"])
     if way.isna().any(axis=None):
         raise ValueError(f"the drift says nothing about frame {way.index[way.isna().any(axis=1)][0]}: find it from "

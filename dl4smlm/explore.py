@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 
 from .bound import position_bound
 from .camera import Camera
-from .core import spread_over
+from .core import choose_pixel_nm, movie_shape, spread_over, to_array
 from .evaluate import evaluate, match
 from .localize import localize
 from .psf import GaussianPSF
@@ -110,8 +110,8 @@ def film_limits(
     frames:int=20, # Most frames to read, spread over the movie
 ) -> tuple[float, float]: # Counts to draw as black and as white
     "Choose the brightness for all frames of a movie, from some of them."
-    if not len(movie): raise ValueError("the movie has no frames")
-    frame = [np.asarray(movie[int(number)]) for number in spread_over(len(movie), frames)]
+    total, *_ = movie_shape(movie)
+    frame = [to_array(movie[int(number)]) for number in spread_over(total, frames)]
     low, high = np.percentile(frame, (1, 99.8))
     return float(low), float(max(high, low + 1))
 
@@ -127,19 +127,17 @@ def draw_frame(
     size:float=5., # Width of the picture in inches
 ): # The axes
     "Draw one frame of a movie with its molecules."
-    if not 0 <= frame < len(movie): raise ValueError(f"there is no frame {frame}: the movie has {len(movie)}")
-    pixel_nm, tables = pixel_nm or getattr(movie, "pixel_nm", None), [found, truth]
-    if pixel_nm is None and any(table is not None for table in tables):
-        raise ValueError("positions are in nm: pass pixel_nm, the size of a camera pixel")
-    image, (low, high) = np.asarray(movie[int(frame)]), limits or film_limits(movie)
+    total, tables = movie_shape(movie)[0], [table for table in (found, truth) if table is not None]
+    if not 0 <= frame < total: raise ValueError(f"there is no frame {frame}: the movie has {total}")
+    pixel_nm = choose_pixel_nm(pixel_nm, getattr(movie, "pixel_nm", None), needed=bool(tables))
+    image, (low, high) = to_array(movie[int(frame)]), limits or film_limits(movie)
     ax = make_panels(1, size, size*image.shape[0]/image.shape[1], 0.4)[0]
     ax.imshow(image, cmap="gray", vmin=low, vmax=high)
-    ax.set_title(f"frame {frame} of {len(movie)}, {low:.0f} to {high:.0f} counts", size=10)
+    ax.set_title(f"frame {frame} of {total}, {low:.0f} to {high:.0f} counts", size=10)
     if pixel_nm: scale_bar(ax, pixel_nm)
     if not marks: return ax
-    if found is not None and truth is not None: return show_outcomes(ax, found, truth, pixel_nm, frame, radius_nm)
-    for table in tables:
-        if table is not None: show_emitters(ax, table, pixel_nm, frame)
+    if len(tables) == 2: return show_outcomes(ax, found, truth, pixel_nm, frame, radius_nm)
+    for table in tables: show_emitters(ax, table, pixel_nm, frame)
     return ax
 
 # %% ../nbs/25e_explore.ipynb #d4fc8cf9
@@ -153,7 +151,7 @@ def explore_movie(
 ) -> Explorer: # A slider, a button that plays the movie, and the picture
     "Scroll through a movie with its molecules."
     from ipywidgets import Checkbox, IntSlider, Play, jslink
-    limits, last = film_limits(movie), len(movie) - 1
+    limits, last = film_limits(movie), movie_shape(movie)[0] - 1
     slider = labelled_slider(IntSlider, "frame (from 0)", frame, 0, last)
     play = Play(value=frame, min=0, max=last, interval=300)
     jslink((play, "value"), (slider, "value"))
@@ -171,6 +169,7 @@ def list_ways(
         raise ValueError("the density of every frame is needed: reconstruct with keep_frames=True")
     gravity, fit = (localize(density.frames, density.pixel_nm, floor, density.radius_nm, centre=way, progress=False)
                     for way in ("gravity", "fit"))
+    gravity, fit = (table.assign(frame=table["frame"] + density.first) for table in (gravity, fit))
     size_nm = density.pixel_nm
     centre = {name: (np.floor(gravity[name]/size_nm) + 0.5)*size_nm for name in ("x_nm", "y_nm")}
     return {"pixel centre": gravity.assign(**centre), "centre of gravity": gravity, "Gaussian fit": fit}
@@ -187,18 +186,18 @@ def draw_threshold(
 ) -> tuple[np.ndarray, pd.DataFrame, pd.DataFrame]: # Three axes, the scores, and the molecules of the frame
     "Draw what a threshold does: the molecules of a frame, all errors, all confidences; and score it."
     if way not in ways: raise ValueError(f"way must be one of {', '.join(ways)}, got {way!r}")
-    image, everything = density.frames[frame], ways[way]
+    image, everything, number = density.frames[frame], ways[way], frame + density.first
     found = everything[everything["confidence"] >= threshold]
     axes = make_panels(3, 3.6, 3.6*image.shape[0]/image.shape[1], 0.5)
     axes[0].imshow(image, cmap="inferno", vmin=0, vmax=white_level(density.frames[:50], 0.95))
     axes[0].set_title(f"density, frame {frame}", size=10)
-    show_outcomes(scale_bar(axes[0], density.pixel_nm), found, truth, density.pixel_nm, frame, radius_nm)
+    show_outcomes(scale_bar(axes[0], density.pixel_nm), found, truth, density.pixel_nm, number, radius_nm)
     _draw_errors(axes[1], found, truth, density.pixel_nm, radius_nm)
     _draw_confidences(axes[2], everything, truth, threshold, radius_nm)
     scores, names = evaluate(found, truth, radius_nm), ("precision", "recall", "jaccard", "rmse_nm", "efficiency")
     row = {"threshold": threshold, "found": scores.true_positives, "missed": scores.false_negatives,
            "invented": scores.false_positives, **{name: getattr(scores, name) for name in names}}
-    return axes, pd.DataFrame([row]), found[found["frame"] == frame]
+    return axes, pd.DataFrame([row]), found[found["frame"] == number]
 
 # %% ../nbs/25e_explore.ipynb #e5f1c0aa
 def _draw_errors(ax, found, truth, pixel_nm, radius_nm):

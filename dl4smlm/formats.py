@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .core import check_emitters, warn_user
+from .core import check_emitters, choose_pixel_nm, warn_user
+from .strangers import check_file, naming
 from .thunderstorm import make_table, read_headers, read_numbers, read_thunderstorm
 
 # %% ../nbs/06c_formats.ipynb #cb2dc63d
@@ -22,19 +23,32 @@ def warn_left_out(
     format:str, # Name of the format, for the warning
     table:pd.DataFrame, # Localizations about to be written
     held, # Names of the columns that the format can hold
+    written:dict|None=None, # Numbers that it needs, to be written for columns that are not there: {name: number}
 ):
-    "Warn of the columns that will not be in the file."
+    "Warn of the columns that will not be in the file, and of those that will be though nobody measured them."
     lost = [str(name) for name in table if name not in held]
     if lost: warn_user(f"{format} has no place for {', '.join(lost)}: left out")
+    lack = [name for name in written or () if name not in table]
+    lack = [f"no {name}: {written[name]} is written" + " (see `measure_photons`)"*(name == "photons") for name in lack]
+    if lack and len(table): warn_user(f"the table has {', and '.join(lack)}")
 
 def pixel_needed(
-    pixel_nm:float|None, # Size of a pixel in nm, if it is known
+    pixel_nm:float|None, # Size of a pixel in nm, as it was given; None if it was not
     why:str, # What it is needed for
-) -> float: # The same number
-    "Refuse to go on without the size of a pixel."
-    if pixel_nm is None: raise ValueError(f"{why}, give the size of a pixel: pixel_nm=... (--pixel-nm)")
-    if not 0 < pixel_nm < np.inf: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    return float(pixel_nm)
+    known:float|None=None, # The same, as the file says; None if it does not
+    whose:str="file", # What says so
+) -> float: # Size of a pixel in nm
+    "Take the size of a pixel as it was given, else as the file says, or refuse to go on without it."
+    size = choose_pixel_nm(pixel_nm, known, whose, needed=False)
+    if size is None: raise ValueError(f"{why}, give the size of a pixel: pixel_nm=... (--pixel-nm)")
+    return size
+
+def _number_frames(
+    table:pd.DataFrame, # Localizations
+    first_frame:int=0, # Number that the movie's first frame gets
+) -> pd.DataFrame: # The same, its frames as whole numbers
+    "Number the frames of a table as a file does; `2.0` is no frame for programs that read whole numbers."
+    return check_emitters(table).assign(frame=table["frame"].astype(np.int64) + first_frame)
 
 # %% ../nbs/06c_formats.ipynb #54da3306
 def read_plain(
@@ -60,7 +74,7 @@ def write_plain(
     **unused, # What other formats need
 ):
     "Write a table as it is, with all digits."
-    check_emitters(table).to_csv(path, index=False)
+    _number_frames(table).to_csv(path, index=False)
 
 # %% ../nbs/06c_formats.ipynb #0964c615
 _CHALLENGE = ("frame", "x_nm", "y_nm", "z_nm", "photons")
@@ -99,8 +113,8 @@ def write_challenge(
     **unused, # What other formats need
 ):
     "Write a table for the SMLM challenge: no header if it has rows, z and photons 0 where they are not known."
-    warn_left_out("the challenge's format", check_emitters(table), _CHALLENGE)
-    columns = table.reindex(columns=_CHALLENGE, fill_value=0).assign(frame=table["frame"] + 1)
+    warn_left_out("the challenge's format", table := _number_frames(table, 1), _CHALLENGE, {"photons": 0})
+    columns = table.reindex(columns=_CHALLENGE, fill_value=0)
     columns.to_csv(path, index=False, header=False if len(table) else list(_TRUTH), float_format="%.5f")
 
 # %% ../nbs/06c_formats.ipynb #25019e94
@@ -115,7 +129,7 @@ def read_zerocost(
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a table of ZeroCostDL4Mic's Deep-STORM notebook."
-    return read_thunderstorm(path, pixel_nm, first_frame, ZEROCOST, drop_broken)
+    return read_thunderstorm(path, pixel_nm, first_frame, drop_broken, ZEROCOST)
 
 def write_zerocost(
     table:pd.DataFrame, # Localizations
@@ -123,9 +137,9 @@ def write_zerocost(
     **unused, # What other formats need
 ):
     "Write a table for ZeroCostDL4Mic's Deep-STORM notebook, its rows sorted by frame."
-    warn_left_out("ZeroCostDL4Mic", check_emitters(table), _ZEROCOST_OURS)
+    warn_left_out("ZeroCostDL4Mic", table := _number_frames(table, 1), _ZEROCOST_OURS)
     columns = table[[name for name in _ZEROCOST_OURS if name in table]].sort_values("frame", kind="stable")
-    columns = columns.assign(frame=columns["frame"] + 1).rename(columns=_ZEROCOST_OURS)
+    columns = columns.rename(columns=_ZEROCOST_OURS)
     columns.index = np.arange(len(columns)) + 1
     columns.to_csv(path, float_format="%.5f")
 
@@ -198,9 +212,9 @@ def write_liteloc(
     **unused, # What other formats need
 ):
     "Write a table with LiteLoc's twelve columns; those that we do not have stay empty."
-    table = _with_photon_errors(split_axes(check_emitters(table)))
+    table = _with_photon_errors(split_axes(_number_frames(table, 1)))
     warn_left_out("LiteLoc", table, _LITELOC)
-    columns = table.reindex(columns=_LITELOC).assign(frame=table["frame"] + 1).rename(columns=_LITELOC)
+    columns = table.reindex(columns=_LITELOC).rename(columns=_LITELOC)
     columns.to_csv(path, index=False, float_format="%.6f")
 
 # %% ../nbs/06c_formats.ipynb #7709f2f7
@@ -224,8 +238,9 @@ def from_decode(
     "Translate the columns of a DECODE table into ours."
     unit, sizes = meta.get("xy_unit"), np.ravel([] if meta.get("px_size") is None else meta["px_size"]).astype(float)
     if unit not in ("px", "nm"): raise ValueError(f"{path}: xy_unit must be px or nm, and is {unit!r}")
-    if len(sizes) != 2 or pixel_nm is not None: sizes = [pixel_nm]*2
-    along = {axis: pixel_needed(size, f"{path} does not say how large a pixel is") for axis, size in zip("xy", sizes)}
+    sizes, unknown = sizes.tolist() if len(sizes) == 2 else [None]*2, f"{path} does not say how large a pixel is"
+    with naming(path): chosen = {size: pixel_needed(pixel_nm, unknown, size, f"file {path}") for size in set(sizes)}
+    along = {axis: chosen[size] for axis, size in zip("xy", sizes)}
     ours = {}
     for name, (theirs, power) in _DECODE.items():
         if theirs not in columns: continue
@@ -246,7 +261,7 @@ def to_decode(
     "Translate our table into the columns of a DECODE table, in pixels."
     p = pixel_needed(pixel_nm, "DECODE counts in pixels")
     table = _with_photon_errors(split_axes(check_emitters(table)))
-    warn_left_out("DECODE", table, _DECODE)
+    warn_left_out("DECODE", table, _DECODE, {"photons": 0, "confidence": 1})
     theirs = {"z": 0., "prob": 1., "id": -1, "phot": 0.}
     columns = {name: np.full(len(table), theirs.get(name, np.nan)) for name in _DECODE_ORDER}
     for ours, (name, power) in _DECODE.items():
@@ -263,6 +278,7 @@ def read_decode_csv(
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a CSV table of DECODE."
+    check_file(path, "table")
     with open(path, encoding="utf-8", errors="replace") as file: *_, third = (file.readline(100_000) for _ in range(3))
     try: meta = dict(json.loads(third.strip("# \n")))
     except (ValueError, TypeError, RecursionError):

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.util import montage
 from torch import Tensor
 
+from .distill import watch_layers
 from .explore import Explorer, labelled_slider, make_panels
 from .layers import evaluation_mode
 from .losses import L1L2Loss, blur
@@ -23,16 +24,11 @@ def _listen(model, counts, names):
     "Run a network on one frame, and keep what the named layers put out."
     if model.normalise is None:
         raise ValueError("the network does not know how to normalise counts: train it with a Learner, or set normalise")
-    kept, layers = {}, dict(model.named_modules())
-    hooks = [layers[name].register_forward_hook(lambda _m, _i, out, name=name: kept.update({name: out.clone()}))
-             for name in names]
     device = next(model.parameters()).device
     frame = torch.as_tensor(np.asarray(counts, dtype=np.float32), device=device)
-    try:
-        with evaluation_mode(model), torch.inference_mode(): model(model.normalise(frame[None])[:, None])
-    finally:
-        for hook in hooks: hook.remove()
-    return {name: out[0].float().cpu().numpy() for name, out in kept.items() if getattr(out, "ndim", 0) == 4}
+    with watch_layers(model, *names) as kept, evaluation_mode(model), torch.inference_mode():
+        model(model.normalise(frame[None])[:, None])
+    return {name: out[0].float().cpu().numpy() for name, out in kept.items() if out.ndim == 4}
 
 def list_layers(
     model:EmitterNet, # A trained network

@@ -7,11 +7,11 @@ __all__ = ['RunFrames', 'list_tiffs', 'FolderFrames', 'ZarrFrames', 'movie_forma
            'open_movie', 'MoviePart', 'save_movie', 'save_image', 'read_image']
 
 # %% ../nbs/06_io.ipynb #58302263
+import json
 import math
 import os
 import re
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
 from importlib import import_module
@@ -23,7 +23,7 @@ import yaml
 from tifffile import imwrite
 
 from .core import as_path, new_file, new_folder, to_array, warn_user
-from .strangers import LENGTHS_NM, check_promise, naming, read_yaml
+from .strangers import LENGTHS_NM, check_file, check_promise, naming, read_yaml
 from .tiff import PIXEL_NM, TiffFrames, check_pixel_size_nm, cut_short, image_offsets, read_run
 
 # %% ../nbs/06_io.ipynb #fd00eafb
@@ -98,19 +98,41 @@ def list_tiffs(
     found = [p for p in folder.iterdir() if p.suffix.lower() in (".tif", ".tiff") and not p.name.startswith(".")]
     return sorted(found, key=_natural_order)
 
+def _movie_place(path):
+    "Return the path of a movie, or of its first file; and again, or the paths of all of a list or a name like a_*.tif."
+    if isinstance(path, list | tuple):
+        if not path: raise ValueError("the list of files is empty: a movie needs at least one")
+        for one in path: check_file(as_path(one, "open_movie([path, path])"), "TIFF file")
+        return as_path(path[0]), [as_path(one) for one in path]
+    path = as_path(path, "open_movie(path)")
+    if "*" not in path.name or path.exists(): return path, path
+    files = sorted(path.parent.glob(path.name), key=_natural_order)
+    if not files: raise ValueError(f"there is no file {path}")
+    return files[0], files
+
+def _check_alike(path, frame, movie):
+    if (frame.shape[-2:], frame.dtype.newbyteorder("=")) != (movie.shape[1:], movie.dtype.newbyteorder("=")):
+        raise ValueError(f"{path} has frames of {frame.shape[-2:]}, {frame.dtype}, and the first file of "
+                         f"{movie.shape[1:]}, {movie.dtype}: remove what does not belong to the movie")
+
+def _count_alike(frames, movie):
+    if frames.shape[0]: _check_alike(frames.path, frames, movie)
+    return frames.shape[0]
+
 def _holds_one(path, frames):
     "Tell whether a TIFF file holds a single image as large as `frames`, by its size and its list of images alone."
     return path.stat().st_size < 2*math.prod(frames.shape[1:])*frames.dtype.itemsize and len(image_offsets(path)) == 1
 
 # %% ../nbs/06_io.ipynb #e7981c4b
 class FolderFrames:
-    "The frames of all TIFF files of a folder, one file after the other."
+    "The frames of all TIFF files of a folder or a list, one file after the other."
     def __init__(self,
-        path:Path, # The folder
+        path:Path|list, # The folder, or the files in their order
         **choice, # series, channel and z, where there are several
     ):
-        self.path, self.choice, self.files, self.opened = path, choice, list_tiffs(path), OrderedDict()
+        self.files = path if isinstance(path, list) else list_tiffs(path)
         if not self.files: raise ValueError(f"{path} is a folder without TIFF files: give a movie")
+        self.path, self.choice, self.opened = self.files[0].parent, choice, OrderedDict()
         try: self._look()
         except BaseException:
             self.close()
@@ -119,8 +141,10 @@ class FolderFrames:
     def _look(self):
         first = self._open(0)
         self.dtype, self.pixel_nm, self.doubt = first.dtype, first.pixel_nm, first.doubt
-        counts = [1 if i and _holds_one(path, first) else self._open(i).shape[0] for i, path in enumerate(self.files)]
-        self.ends = np.cumsum(counts)
+        self.shape = first.shape
+        alone = [i > 0 and not self.choice and _holds_one(path, first) for i, path in enumerate(self.files)]
+        self.ends = np.cumsum([1 if one else _count_alike(self._open(i), self) for i, one in enumerate(alone)])
+        if not self.ends[-1]: raise ValueError(f"{self.path}: none of its files holds an image of {self.choice}")
         self.shape = (int(self.ends[-1]), *first.shape[1:])
 
     def _open(self, i):
@@ -133,9 +157,7 @@ class FolderFrames:
     def read(self, number):
         i = int(np.searchsorted(self.ends, number, side="right"))
         frame = self._open(i).read(number - (int(self.ends[i - 1]) if i else 0))
-        if frame.shape != self.shape[1:] or frame.dtype.newbyteorder("=") != self.dtype.newbyteorder("="):
-            raise ValueError(f"{self.files[i]} has frames of {frame.shape}, {frame.dtype}, and the first file of "
-                             f"{self.shape[1:]}, {self.dtype}: remove what does not belong to the movie")
+        _check_alike(self.files[i], frame, self)
         return frame
 
     def close(self):
@@ -178,8 +200,10 @@ def _ome_zarr(group):
     notes = group.attrs.get("ome", group.attrs)["multiscales"][0]
     level = notes["datasets"][0]
     axes = "".join(axis["name"] for axis in notes["axes"])
-    scale = next((t["scale"] for t in level.get("coordinateTransformations", ()) if t["type"] == "scale"), None)
-    steps = [(step, axis) for step, axis in zip(scale or (), notes["axes"]) if axis["name"] in "xy"]
+    changes = [t for part in (level, notes) for t in part.get("coordinateTransformations", ())] # one after the other
+    scales = [t["scale"] for t in changes if t["type"] == "scale"]
+    scale = np.prod(scales, axis=0).tolist() if scales else ()
+    steps = [(step, axis) for step, axis in zip(scale, notes["axes"]) if axis["name"] in "xy"]
     sizes = [step*LENGTHS_NM.get(axis.get("unit"), math.nan) for step, axis in steps]
     known = len(sizes) == 2 and PIXEL_NM[0] <= sizes[0] <= PIXEL_NM[1] and abs(sizes[0] - sizes[1]) <= 0.01*sizes[0]
     return group[level["path"]], axes, float(f"{sizes[0]:.9g}") if known else None
@@ -208,7 +232,7 @@ def movie_format(
     path:str|Path, # A file or folder
 ) -> str|None: # tiff, folder, npy, raw or zarr; None if it is no movie that we know
     "Find out from its content what kind of movie a file or folder is."
-    path = Path(path)
+    path = as_path(path, "movie_format(path)")
     if path.is_dir():
         if any((path/name).exists() for name in (".zarray", ".zgroup", "zarr.json")): return "zarr"
         return "folder" if list_tiffs(path) else None
@@ -220,7 +244,8 @@ def movie_format(
 
 def _source(path, choice):
     "Open a source of frames."
-    kind = movie_format(path) or ("folder" if path.is_dir() else "tiff") # the reader knows best what is wrong
+    kind = "folder" if isinstance(path, list) or path.is_dir() else "tiff" # the reader knows best what is wrong
+    if not isinstance(path, list): kind = movie_format(path) or kind
     choice = {name: number for name, number in choice.items() if number is not None}
     if kind in ("npy", "raw") and choice: raise ValueError(f"{path} has only frames: no {', '.join(choice)} to choose")
     if kind == "zarr" and "series" in choice: raise ValueError(f"{path} has no series to choose")
@@ -239,19 +264,47 @@ class MovieStack:
         first:int|None=None, # First frame to take, counted from 0; None for the first there is
         end:int|None=None, # The frame after the last; None for all that follow
         binning:int=1, # Add up squares of so many pixels a side; what is left over on the right and below is cut off
+        rows:tuple|slice|None=None, # First row to take, and the one after the last; None for all
+        cols:tuple|slice|None=None, # The same of columns
     ) -> "MoviePart": # What `movie[first:end]` would be, read when it is asked for
-        "Take some of the frames without reading them."
-        return MoviePart(self, first, end, binning)
+        "Take some of the frames, or a region of them, without reading them."
+        return MoviePart(self, first, end, binning, rows, cols)
 
     def _describe(self):
         (frames, height, width), pixel = self.shape, f"{self.pixel_nm:g} nm" if self.pixel_nm else "unknown size"
         return f"{frames} frames of {height} x {width}, {self.dtype}, pixels of {pixel}"
 
 # %% ../nbs/06_io.ipynb #ch00se01
+def _names(place):
+    return f"{place[0].name!r} and {len(place) - 1} more" if isinstance(place, list) else f"{place.name!r}"
+
 def _choose(total, key):
     "Return the numbers of the frames that a key takes."
-    if isinstance(key, tuple): raise IndexError("ask for frames only: movie[3:5][:, :8], not movie[3:5, :8]")
+    if isinstance(key, tuple): raise IndexError("ask for frames only: movie[3:5]; for a region of them "
+                                            "movie.part(rows=(0, 8), cols=(4, 20))[3:5]")
+    if isinstance(key, slice): return np.arange(*key.indices(total))
+    if isinstance(key, int | np.integer) and not isinstance(key, bool):
+        if not -total <= key < total: raise IndexError(f"frame {key} is out of bounds: the movie has {total} frames")
+        return np.asarray(int(key) % total)
     return np.arange(total)[slice(0) if isinstance(key, list) and not key else key]
+
+def _region(name, span, side):
+    "Return the slice of the rows or columns that were asked for, out of so many."
+    if span is None: return slice(0, side)
+    try:
+        first, end = (span.start, span.stop) if isinstance(span, slice) and span.step in (None, 1) else span
+        taken = range(side)[first:end]
+    except (TypeError, ValueError): taken = ()
+    if not taken: raise ValueError(f"{name} must be the first one and the one after the last, {name}=(0, {side}) takes "
+                                   f"all, got {span!r}")
+    return slice(taken.start, taken.stop)
+
+def _cut(frames, rows, cols, b):
+    "Take a region of frames, and add up squares of b x b pixels."
+    frames = np.asarray(frames)[:, rows, cols]
+    height, width = (side//b for side in frames.shape[1:])
+    if b == 1: return frames
+    return frames[:, :height*b, :width*b].reshape(-1, height, b, width, b).sum((2, 4), dtype="float64")
 
 # %% ../nbs/06_io.ipynb #6c85c111
 class FrameArray(np.ndarray):
@@ -267,15 +320,15 @@ class FrameArray(np.ndarray):
 class Movie(MovieStack):
     "A movie in a file: shape, type and pixel size at once, frames when they are asked for."
     def __init__(self,
-        path:str|Path, # A movie: a file or a folder
+        path:str|Path|list, # A movie: a file or a folder, or several files
         pixel_nm:float|None=None, # Size of a pixel in nm; None for what the file says
         **choice, # series, channel and z, where there are several
     ):
-        self.path, self._given, self._choice = Path(path), pixel_nm, choice
+        (self.path, self._place), self._given, self._choice = _movie_place(path), pixel_nm, choice
         self._connect()
 
     def _connect(self):
-        self._frames, self._lock, self._process = _source(self.path, self._choice), threading.Lock(), os.getpid()
+        self._frames, self._lock, self._process = _source(self._place, self._choice), threading.Lock(), os.getpid()
         self.shape, self.dtype = tuple(map(int, self._frames.shape)), self._frames.dtype
         self.pixel_nm = self._frames.pixel_nm if self._given is None else float(self._given)
 
@@ -300,13 +353,13 @@ class Movie(MovieStack):
             if self._frames is not None: self._frames.close()
             self._frames = None
 
-    def __getstate__(self): return {"path": self.path, "pixel_nm": self._given, **self._choice}
+    def __getstate__(self): return {"path": self._place, "pixel_nm": self._given, **self._choice}
     def __setstate__(self, state): self.__init__(**state)
-    def __repr__(self): return f"Movie({self.path.name!r}: {self._describe()})"
+    def __repr__(self): return f"Movie({_names(self._place)}: {self._describe()})"
 
 # %% ../nbs/06_io.ipynb #07c2f83f
 def open_movie(
-    path:str|Path, # TIFF file, folder of TIFF files, .npy file, Zarr store, or Picasso's .raw file
+    path:str|Path|list, # TIFF file, folder or list of them, or a name like img_*.tif; .npy, Zarr, or Picasso's .raw
     pixel_nm:float|None=None, # Size of a pixel in nm; None for what the file says
     series:int|None=None, # Which image of an OME file with several, from 0
     channel:int|None=None, # Which channel of a file with several, from 0
@@ -317,21 +370,25 @@ def open_movie(
     movie = Movie(path, pixel_nm, series=series, channel=channel, z=z)
     told, doubt = movie._frames.pixel_nm, movie._frames.doubt
     if pixel_nm is not None and told is not None and abs(told - pixel_nm) > 0.01*told:
-        warnings.warn(f"{path} says that its pixels have {told:g} nm: {pixel_nm:g} nm is used, as given", stacklevel=2)
+        warn_user(f"{movie.path} says that its pixels have {told:g} nm: {pixel_nm:g} nm is used, as given")
     if pixel_nm is None and told is None and doubt:
-        warnings.warn(f"{path} says that it has {doubt}, which is not believed: give pixel_nm", stacklevel=2)
+        warn_user(f"{movie.path} says that it has {doubt}, which is not believed: give pixel_nm")
     return movie
 
 # %% ../nbs/06_io.ipynb #p4rtcl01
 class MoviePart(MovieStack):
-    "Some frames of an open movie, read when they are asked for, their pixels added up in squares."
+    "Some frames of an open movie or a region of them, read when asked for, their pixels added up in squares."
     def __init__(self,
         movie, # An open movie, or a part of one
         first:int|None=None, # First frame to take, counted from 0; None for the first there is
         end:int|None=None, # The frame after the last; None for all that follow
         binning:int=1, # Side of the squares in pixels; what is left over on the right and below is cut off
+        rows:tuple|slice|None=None, # First row to take, and the one after the last; None for all
+        cols:tuple|slice|None=None, # The same of columns
     ):
-        (total, *sides), self.movie, self.binning, self.path = movie.shape, movie, binning, movie.path
+        (total, height, width), self.movie, self.binning, self.path = movie.shape, movie, binning, movie.path
+        self._region = _region("rows", rows, height), _region("cols", cols, width)
+        sides = [span.stop - span.start for span in self._region]
         self._span = range(total)[first:end]
         if not self._span: raise ValueError(f"part({first}, {end}) takes none of the {total} frames of {movie.path}, "
                                             "counted from 0")
@@ -345,13 +402,14 @@ class MoviePart(MovieStack):
         key, # A frame number, a slice, or a list or array of frame numbers
     ) -> np.ndarray: # The frame (H, W), or the frames (n, H, W)
         "Read the frames asked for."
-        frames = self.movie[self._span.start + _choose(len(self), key)]
-        if self.binning == 1: return frames
-        (_, height, width), b = self.shape, self.binning
-        squares = frames[..., :height*b, :width*b].reshape(*frames.shape[:-2], height, b, width, b)
-        summed = squares.sum((-3, -1), dtype="float64").astype(self.dtype).view(FrameArray)
-        summed.pixel_nm = self.pixel_nm
-        return summed
+        chosen = self._span.start + _choose(len(self), key)
+        if self.shape[1:] == self.movie.shape[1:]: return self.movie[chosen]
+        frames, numbers = FrameArray((chosen.size, *self.shape[1:]), self.dtype), np.ravel(chosen)
+        block = max(1, 2**24//(math.prod(self.movie.shape[1:])*self.movie.dtype.itemsize))
+        for start in range(0, chosen.size, block):
+            frames[start:start + block] = _cut(self.movie[numbers[start:start + block]], *self._region, self.binning)
+        frames.pixel_nm = self.pixel_nm
+        return frames if chosen.ndim else frames[0]
 
     def close(self): self.movie.close()
     def __repr__(self): return f"MoviePart({self.path.name!r} from frame {self.first}: {self._describe()})"
@@ -360,26 +418,30 @@ class MoviePart(MovieStack):
 _CLASSIC_BYTES = 2**32 - 2**26 # largest file in the classic format
 
 def _layout(shape, dtype, pixel_nm, ome=False):
-    "Choose how tifffile writes a movie: as OME if asked, in ImageJ's dialect if it fits, else as BigTIFF."
-    if dtype not in (np.uint8, np.uint16, np.float32):
-        raise ValueError(f"ImageJ opens numbers of type uint8, uint16 or float32, got {dtype}: convert the movie first")
+    "Choose how tifffile writes a movie: as OME if asked, in ImageJ's dialect if it fits, else without one."
+    whole = np.dtype(dtype).itemsize > 4 and np.dtype(dtype).kind in "ui"
+    if np.dtype(dtype).itemsize > 8 or ome and whole:
+        raise ValueError(f"{'OME-TIFF' if ome else 'TIFF'} has no numbers of type {dtype}: convert the movie first, to "
+                         "float32 for example")
     layout = {"shape": tuple(shape), "dtype": dtype, "photometric": "minisblack"}
     large = math.prod(shape)*np.dtype(dtype).itemsize + 512*shape[0] > _CLASSIC_BYTES
     large |= shape[2] == 1 # tifffile's ImageJ dialect drops an axis of frames one pixel wide
     if ome:
         size = {f"PhysicalSize{a}": pixel_nm/1e3 for a in "XY"} if pixel_nm else {}
         return layout | {"ome": True, "bigtiff": large, "metadata": {"axes": "TYX", **size}}
-    if large: layout |= {"bigtiff": True, "metadata": None}
+    plain = large or dtype not in (np.uint8, np.uint16, np.float32)
+    if plain: layout |= {"bigtiff": large, "metadata": None}
     else: layout |= {"imagej": True, "metadata": {"axes": "TYX"}}
     if pixel_nm is None: return layout
-    if large: return layout | {"resolution": (1e7/pixel_nm,)*2, "resolutionunit": "CENTIMETER"}
+    if plain: return layout | {"resolution": (1e7/pixel_nm,)*2, "resolutionunit": "CENTIMETER"}
     return layout | {"resolution": (1e3/pixel_nm,)*2, "metadata": {"axes": "TYX", "unit": "um"}}
 
 # %% ../nbs/06_io.ipynb #5fa820e3
 def save_movie(
-    movie, # Frames (T, H, W), for TIFF uint8, uint16 or float32: an array, a tensor, or a movie opened from a file
+    movie, # Frames (T, H, W) of whole or floating-point numbers: an array, a tensor, or a movie opened from a file
     path:str|Path, # File to write: .tif, .ome.tif, .npy, .raw (with a .yaml) or .zarr
     pixel_nm:float|None=None, # Size of a pixel in nm; None to take it from an opened movie, if it knows
+    *,
     overwrite:bool=False, # Replace a file that is there
 ):
     "Write a movie, a block of frames at a time; TIFF is BigTIFF if it is too large for ImageJ's own format."
@@ -409,6 +471,8 @@ def _save_tiff(path, movie, shape, dtype, pixel_nm, overwrite):
     with new_file(path, overwrite) as part: imwrite(part, _each_frame(movie, shape, dtype), **layout)
 
 def _save_npy(path, movie, shape, dtype, pixel_nm, overwrite):
+    if pixel_nm is not None:
+        warn_user(f"{path} has no place for the size of a pixel: open it with pixel_nm={pixel_nm:g}, or save as .tif")
     header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     with new_file(path, overwrite) as part, open(part, "wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
@@ -422,31 +486,55 @@ def _save_raw(path, movie, shape, dtype, pixel_nm, overwrite):
             for frame in _each_frame(movie, shape, dtype): file.write(frame.astype(frame.dtype.newbyteorder("<")).data)
         beside.write_text(yaml.safe_dump(notes, sort_keys=False), encoding="utf-8")
 
+# %% ../nbs/06_io.ipynb #1f1ee2ca
 def _save_zarr(path, movie, shape, dtype, pixel_nm, overwrite):
     if find_spec("zarr") is None: raise ValueError("writing Zarr needs one more package: pip install dl4smlm[zarr]")
     if path.exists(): raise ValueError(f"{path} exists already, and old blocks would show through: remove it first")
-    depth = min(shape[0], max(1, 2**20//math.prod(shape[1:])))
+    depth, zarr = min(shape[0], max(1, 2**20//math.prod(shape[1:]))), import_module("zarr")
+    layout = {"shape": shape, "chunks": (depth, *shape[1:]), "dtype": np.dtype(dtype).str, "dimension_separator": "/"}
+    if not zarr.__version__.startswith("2."): layout["zarr_format"] = 2 # older ones know no other
     with new_folder(path) as part:
-        chunks = (depth, *shape[1:])
-        array = import_module("zarr").open(str(part), mode="w", shape=shape, chunks=chunks, dtype=np.dtype(dtype).str)
+        (part/".zgroup").write_text(json.dumps({"zarr_format": 2}))
+        (part/".zattrs").write_text(json.dumps({"multiscales": [_ome_notes(pixel_nm)]}))
+        array = zarr.open(str(part/"0"), mode="w", **layout)
         for start in range(0, shape[0], depth):
             array[start:start + depth] = to_array(movie[start:min(start + depth, shape[0])])
 
+def _ome_notes(pixel_nm):
+    "Describe a movie with a single size as OME-Zarr 0.4 does; without a unit, where the size of a pixel is not known."
+    axes = [{"name": "t", "type": "time"}, *({"name": name, "type": "space"} for name in "yx")]
+    for axis in axes[1:] if pixel_nm else (): axis["unit"] = "nanometer"
+    scale = {"type": "scale", "scale": [1., *[float(pixel_nm or 1)]*2]}
+    return {"version": "0.4", "axes": axes, "datasets": [{"path": "0", "coordinateTransformations": [scale]}]}
+
 _WRITERS = {".tif": _save_tiff, ".tiff": _save_tiff, ".npy": _save_npy, ".raw": _save_raw, ".zarr": _save_zarr}
+
+# %% ../nbs/06_io.ipynb #97eeb112
+def _save_colours(path, image, pixel_nm, overwrite):
+    shares = image.dtype.kind == "f" and ((image >= 0) & (image <= 1)).all()
+    if not image.size or not shares and image.dtype != np.uint8:
+        raise ValueError(f"colours (H, W, 3) are bytes (uint8) or numbers from 0 to 1, got {image.dtype}")
+    if path.suffix.lower() not in (".tif", ".tiff"): raise ValueError(f"{path}: an image in colour is a .tif file")
+    colours = np.rint(255*image).astype(np.uint8) if shares else image
+    size = {"resolution": (1e3/pixel_nm,)*2, "metadata": {"unit": "um"}}
+    with new_file(path, overwrite) as part: imwrite(part, colours, photometric="rgb", imagej=True, **size)
 
 # %% ../nbs/06_io.ipynb #b9b4e4f1
 def save_image(
-    image, # Image (H, W), as an array or tensor, or what `reconstruct` returned
+    image, # Image (H, W) or colours (H, W, 3) in bytes or from 0 to 1: array, tensor, or what `reconstruct` returned
     path:str|Path, # File to write
     pixel_nm:float|None=None, # Size of a pixel in nm; None where a reconstruction knows it
+    *,
     overwrite:bool=False, # Replace a file that is there
 ):
-    "Write an image as 32-bit TIFF with its pixel size; numbers of other types are converted to float32."
+    "Write an image as TIFF with its pixel size: numbers are converted to float32, colours to bytes."
     path, pixel_nm = as_path(path, "save_image(image, path, pixel_nm)"), _pixel_of(image, pixel_nm)
-    image = to_array(getattr(image, "image", image))
+    image = to_array(image)
+    if image.shape[2:] == (3,): return _save_colours(path, image, pixel_nm, overwrite)
     if image.ndim != 2 or image.dtype.kind not in "buif":
-        raise ValueError(f"an image has numbers and the shape (H, W), got {image.dtype} and {image.shape}")
-    save_movie(image[None].astype(np.float32), path, pixel_nm, overwrite)
+        raise ValueError("an image has numbers and the shape (H, W), or (H, W, 3) in colour, got "
+                         f"{image.dtype} and {image.shape}")
+    save_movie(image[None].astype(np.float32), path, pixel_nm, overwrite=overwrite)
 
 def _pixel_of(image, pixel_nm):
     known = getattr(image, "pixel_nm", None)

@@ -7,14 +7,15 @@ __all__ = ['compute_loss', 'validate', 'one_cycle', 'add_gradients', 'limit_grad
 
 # %% ../nbs/11_learner.ipynb #96867740
 import copy
+import re
 import sys
-import warnings
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import safetensors.torch
 import torch
@@ -28,8 +29,16 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler
 from tqdm.auto import tqdm
 
-from .checkpoint import load_checkpoint, loader_generators, random_state, save_checkpoint, set_random_state
-from .core import PRECISIONS, new_file, pick_device
+from dl4smlm.checkpoint import (
+    leaving_no_trace,
+    load_checkpoint,
+    loader_generators,
+    random_state,
+    save_checkpoint,
+    set_random_state,
+    tell_epoch,
+)
+from .core import PRECISIONS, new_file, pick_device, warn_user
 from .layers import evaluation_mode
 from .parallel import average_statistics, share_out, start_engine
 from .pipeline import tuning
@@ -48,7 +57,15 @@ def compute_loss(
     y = y.to(device, non_blocking=True)
     half = PRECISIONS[precision]
     with torch.autocast(torch.device(device).type, half) if half else nullcontext(): prediction = model(x)
-    return loss(prediction.float() if half else prediction, y)
+    return _check_loss(loss(prediction.float() if half else prediction, y))
+
+def _check_loss(value):
+    "Refuse a loss that is not a single number, as a tensor."
+    if isinstance(value, Tensor) and not value.ndim: return value
+    wrong = isinstance(value, Tensor)
+    raise ValueError("the loss of a batch must be a tensor with a single number, got " + (
+        f"one of the shape {tuple(value.shape)}: take its mean, with .mean() for example" if wrong else
+        f"{value!r}: compute it from the prediction, with functions of torch"))
 
 def _check_batch(batch):
     "Refuse what is no batch of frames and targets, and say what was given instead."
@@ -118,6 +135,9 @@ def add_gradients(
     for number, (x, y) in enumerate(pieces, 1):
         with engine.no_sync(model) if number < len(pieces) else nullcontext():
             part = compute_loss(model, loss, x, y, device, precision)*(len(x)/size)
+            if not part.requires_grad: raise ValueError(
+                "the loss has no gradient: compute it from the prediction with functions of torch, without .item(), "
+                ".detach() or numpy on the way")
             engine.backward(part)
         value = value + part.detach()
     return value, size
@@ -150,6 +170,16 @@ class Callback:
         if wrong: raise ValueError(f"{cls.__name__} has {', '.join(wrong)}, and the hooks are {', '.join(hooks)}: "
                                    "correct the name, or begin it with an underscore")
 
+def _check_callbacks(callbacks):
+    "Refuse what has no hooks, and a class of callbacks in place of one that was made of it."
+    several = isinstance(callbacks, Iterable)
+    for callback in (callbacks := list(callbacks) if several else [callbacks]):
+        if isinstance(callback, type): raise ValueError(
+            f"callbacks has the class {callback.__name__}, and a callback made of it is needed: {callback.__name__}()")
+        if not several or not isinstance(callback, Callback):
+            raise ValueError(f"callbacks must be a list of objects of Callback, got {callback!r}")
+    return callbacks
+
 # %% ../nbs/11_learner.ipynb #2ff5b598
 class Learner:
     "A network, its data and its loss: trains, validates, and keeps the best weights."
@@ -168,7 +198,7 @@ class Learner:
         average:float|None=None, # Memory of a running average of the weights, such as 0.99; None for none
         callbacks:Iterable[Callback]=(), # What else to do, in every fit
     ):
-        self.model, self.train, self.valid, self.loss, self.callbacks = model, train, valid, loss, list(callbacks)
+        self.model, self.train, self.valid, self.loss, self.callbacks = model, train, valid, loss, callbacks
         self.make_optimizer, self.make_schedule, self.precision = optimizer, schedule, precision
         self.lr, self.accumulate, self.clip, self.average = lr, accumulate, clip, average
         _check_settings(self)
@@ -222,9 +252,9 @@ def _describe(learner):
     had = {name: getattr(learner.model, name, None) for name in told}
     changed = [f"{name} {had[name]}, now {told[name]}" for name in told if not _alike(had[name], told[name])]
     if changed and learner.engine.is_main_process:
-        warnings.warn(f"the network was trained for other frames than these ({'; '.join(changed)}): from here on it "
-                      "takes frames like these. To go on with the old ones, make the data with the same camera, or "
-                      "with normalise= and pixel_nm= of the network", stacklevel=4)
+        warn_user(f"the network was trained for other frames than these ({'; '.join(changed)}): from here on it takes "
+                  "frames like these. To go on with the old ones, make the data with the same camera, or with "
+                  "normalise= and pixel_nm= of the network")
     if hasattr(learner.model, "calibration"): told |= {"threshold": None, "calibration": None}
     had = {name: getattr(learner.model, name) for name in told if hasattr(learner.model, name)}
     _write_down(learner, told)
@@ -248,6 +278,7 @@ def _check_settings(learner):
     if learner.precision not in PRECISIONS:
         raise ValueError(f"precision must be {', '.join(map(repr, PRECISIONS))}, got {learner.precision!r}")
     _check_count("accumulate", learner.accumulate)
+    learner.callbacks = _check_callbacks(learner.callbacks)
     if clip is not None and not clip > 0:
         raise ValueError(f"clip must be greater than 0, or None for no limit, got {clip}")
     if average is not None and not 0 < average < 1: raise ValueError(f"average must be between 0 and 1, got {average}")
@@ -262,7 +293,8 @@ def _check_apart(train, valid):
     if plain and train is valid or len(streams) == 2 and streams[0] == streams[1]:
         raise ValueError("training and validation draw the same samples: give validation data of its own, "
                          "a stream for example another seed")
-    if any(getattr(data, "frames", None) is None for data in (train, valid)) or train.movie is not valid.movie: return
+    known = all(getattr(data, name, None) is not None for data in (train, valid) for name in ("movie", "frames"))
+    if not known or train.movie is not valid.movie: return
     common = set(map(int, train.frames)) & set(map(int, valid.frames))
     if common: raise ValueError(f"{len(common)} frames, such as {min(common)}, are used for training and validation: "
                                 "split the movie by frame, as make_loaders does")
@@ -283,6 +315,10 @@ def _check_parts(learner):
         raise ValueError(f"loss is the class {loss.__name__}, and a loss made of it is needed: loss={loss.__name__}()")
     if not callable(loss): raise ValueError(f"loss must be a function of prediction and target, got {loss!r}: give "
                                             "L1L2Loss() for example")
+    constant = "lambda optimizer, steps: torch.optim.lr_scheduler.ConstantLR(optimizer, 1)"
+    for name, make, usual in (("optimizer", learner.make_optimizer, "torch.optim.Adam"),
+                              ("schedule", learner.make_schedule, f"one_cycle, or for a constant rate {constant}")):
+        if not callable(make): raise ValueError(f"{name} must be a function that makes one, got {make!r}: give {usual}")
     for name, source in (("training", learner.train), ("validation", learner.valid)):
         if source is None: raise ValueError(f"the {name} data are None, and both training and validation data are "
                                             "needed: make_loaders gives the two, apart from each other")
@@ -305,8 +341,8 @@ def _check_streams(train, valid):
             f"{type(data).__name__} makes whole batches, and the loader joins {source.batch_size} of them: give the "
             "stream itself, or a DataLoader with batch_size=None")
     if getattr(getattr(valid, "dataset", valid), "fresh", False):
-        warnings.warn("the validation data draw new samples in every epoch, so that the best epoch is partly luck: "
-                      "give the stream to judge by fresh=False", stacklevel=4)
+        warn_user("the validation data draw new samples in every epoch, so that the best epoch is partly luck: give "
+                  "the stream to judge by fresh=False")
 
 # %% ../nbs/11_learner.ipynb #a9746e1f
 def _gradients(learner, model, group):
@@ -317,7 +353,7 @@ def _gradients(learner, model, group):
             size = min(max(len(x) for x, _ in group), learner.at_once or 2**31)
             if not should_reduce_batch_size(error) or size == 1 or learner.engine.num_processes > 1: raise
         learner.at_once = -(-size//2)
-        warnings.warn(f"memory ran out: batches are now computed in pieces of {learner.at_once} patches", stacklevel=2)
+        warn_user(f"memory ran out: batches are now computed in pieces of {learner.at_once} patches")
         learner.optimizer.zero_grad()
         clear_device_cache(garbage_collection=True)
 
@@ -363,16 +399,11 @@ def _check_finite(learner, value, number):
 def _call(learner, hook):
     for callback in learner.callbacks: getattr(callback, hook)(learner)
 
-def _set_epoch(source, epoch):
-    "Tell a source, or the parts of a loader, the number of the epoch."
-    for part in (source, getattr(source, "sampler", None), getattr(source, "dataset", None)):
-        if hasattr(part, "set_epoch"): part.set_epoch(epoch)
-
 # %% ../nbs/11_learner.ipynb #ce17fb7d
 def _note(learner, train, valid):
     epoch = len(learner.history) + 1
     if valid != valid: raise ValueError(f"the validation loss is NaN after epoch {epoch}: check its frames and targets")
-    learner.history.loc[epoch] = train, valid
+    learner.history.loc[epoch, ["train", "valid"]] = train, valid
     if isinstance(learner.schedule, ReduceLROnPlateau): learner.schedule.step(valid)
     if learner.history["valid"].idxmin() == epoch:
         learner.best_epoch = epoch
@@ -385,14 +416,51 @@ def _prepare(learner, epochs):
     engine = learner.engine = start_engine(learner.device)
     share = share_out(learner.train, engine.process_index, engine.num_processes, even=True)
     if learner.precision == "float16": engine.scaler = torch.amp.GradScaler(learner.device.type)
-    model = learner.model.to(memory_format=torch.channels_last)
-    learner.judged = model if learner.average is None else copy.deepcopy(model)
-    optimizer = learner.make_optimizer([weight for weight in model.parameters() if weight.requires_grad], lr=learner.lr)
+    weights = [weight for weight in learner.model.parameters() if weight.requires_grad]
+    optimizer = learner.make_optimizer(weights, lr=learner.lr)
     learner.schedule = learner.make_schedule(optimizer, epochs*-(-len(share)//learner.accumulate))
     learner.optimizer = engine.prepare_optimizer(optimizer, device_placement=False)
+    model = learner.model.to(memory_format=torch.channels_last)
+    learner.judged = model if learner.average is None else copy.deepcopy(model)
     learner.steps, learner.stopping, learner.first, learner.written = 0, False, len(learner.history), None
     learner.interrupted = False
     return engine.prepare_model(model, device_placement=False), share
+
+# %% ../nbs/11_learner.ipynb #bc33feea
+def _told(thing):
+    "What an object says of itself, without its place in memory."
+    return float(thing) if isinstance(thing, Real) else re.sub(" at 0x[0-9A-Fa-f]+", "", repr(thing))
+
+def _measure(tensors):
+    "The shape of each tensor, and its root mean square."
+    known = [torch.as_tensor(tensor).detach().cpu().double() for tensor in tensors]
+    return [float(f"{number:.5g}") for part in known for number in (*part.shape, part.square().mean().sqrt().item())]
+
+def _tell_loss(loss):
+    "A loss by its name and its settings, and by its fixed numbers, such as a kernel."
+    if not isinstance(loss, nn.Module): return {"loss": _told(loss)}
+    named = [(name, value) for part in loss.modules() for name, value in vars(part).items()]
+    told = [f"{name}={value!r}" for name, value in named
+            if name[0] != "_" and name != "training" and isinstance(value, Real | str)]
+    return {"loss": f"{type(loss).__name__}({', '.join(told)})", "numbers of the loss": _measure(loss.buffers())}
+
+def _tell_data(name, source):
+    "A stream by its arguments; other data by how they are prepared, and their first and last sample."
+    data = getattr(source, "dataset", source)
+    stream = hasattr(data, "fresh")
+    keys = [key for key in vars(data) if key[0] != "_"] if stream else ["normalise", "pixel_nm", "upscale"]
+    told = {f"{name} {key}": _told(getattr(data, key)) for key in keys
+            if hasattr(data, key) and key not in ("epoch", "share", "device")}
+    looks = [] if stream else [_look(source) for _ in range(2)]
+    return told | ({f"{name} samples": looks[0]} if looks and looks[0] and looks[0] == looks[1] else {})
+
+def _look(source):
+    "Measure the first and the last sample of data that have them; a copy opens the files, if it is that sort of data."
+    data = copy.copy(getattr(source, "dataset", source))
+    with leaving_no_trace(source):
+        try: return _measure([*data[0], *data[len(data) - 1]])
+        except Exception: return []
+
 
 # %% ../nbs/11_learner.ipynb #55de9b37
 def _parts(learner):
@@ -405,10 +473,17 @@ _NOTES = ("first", "steps", "stopping", "at_once", "best_epoch", "best_weights")
 def _settings(learner, epochs, batches):
     "What a run must have in common with its beginning, in plain numbers and texts."
     numbers = {"lr": learner.lr, "clip": learner.clip, "average": learner.average}
-    return {"epochs": epochs, "batches": batches, "accumulate": learner.accumulate, "precision": learner.precision,
-            "weights": sum(weight.numel() for weight in learner.model.parameters()),
-            "optimizer": type(learner.optimizer.optimizer).__name__, "schedule": type(learner.schedule).__name__
-            } | {name: None if value is None else float(value) for name, value in numbers.items()}
+    told = _tell_loss(learner.loss) | _tell_data("training", learner.train) | _tell_data("validation", learner.valid)
+    told |= {name: None if value is None else float(value) for name, value in numbers.items()}
+    return told | {
+        "epochs": epochs, "batches": batches, "accumulate": learner.accumulate, "precision": learner.precision,
+        "weights": sum(weight.numel() for weight in learner.model.parameters()),
+        "optimizer": type(learner.optimizer.optimizer).__name__, "schedule": type(learner.schedule).__name__}
+
+def _alike_settings(had, has):
+    "Whether two settings are the same; measures, which are in lists, up to what another machine may round."
+    if not isinstance(had, list) or not isinstance(has, list): return had == has
+    return len(had) == len(has) and np.allclose(had, has, rtol=1e-3, atol=1e-6, equal_nan=True)
 
 def _state(learner, settings):
     "All that the rest of the run depends on."
@@ -417,15 +492,18 @@ def _state(learner, settings):
         "history": learner.history.to_dict("list"), "random": gather_object([random_state()]),
         "generators": [generator.get_state() for generator in loader_generators(learner.train)]}
 
+# %% ../nbs/11_learner.ipynb #fc76bdd3
 def _restore(learner, state, settings):
     "Go back to where a run was."
-    begun = {name: value for name, value in state["settings"].items() if value != settings.get(name)}
+    begun = {name: value for name, value in state["settings"].items()
+             if name in settings and not _alike_settings(value, settings[name])}
     if begun:
+        was, has = ({name: word if isinstance(begun[name], list) else told[name] for name in begun}
+                     for word, told in (("others", begun), ("these", settings)))
         longer = ("; a run cannot be made longer or shorter, since the schedule of its learning rate is made for all "
                   "of its epochs: to train on, begin another one with the weights in best.safetensors")
-        raise ValueError(f"the run in this folder was begun with {begun}, and this one has "
-                         f"{ {name: settings.get(name) for name in begun} }: give the same network, data and settings, "
-                         f"or choose another folder{longer if 'epochs' in begun else ''}")
+        raise ValueError(f"the run in this folder was begun with {was}, and this one has {has}: give the same network, "
+                         "data, loss and settings, or choose another folder" + (longer if "epochs" in begun else ""))
     for name, part in _parts(learner).items(): part.load_state_dict(state[name])
     for name, value in state["notes"].items(): setattr(learner, name, value)
     epochs = pd.Index(range(1, len(state["history"]["valid"]) + 1), name="epoch")
@@ -449,8 +527,8 @@ def _save(learner, folder, settings):
     try: _write(learner, folder, state)
     except (OSError, RuntimeError, ValueError) as error:
         if not (folder/"last.pt").exists(): raise
-        warnings.warn(f"no checkpoint after epoch {len(learner.history)} ({error}): the run goes on, and the next "
-                      "epoch tries again", stacklevel=2)
+        warn_user(f"no checkpoint after epoch {len(learner.history)} ({error}): the run goes on, and the next epoch "
+                  "tries again")
 
 def _write(learner, folder, state):
     "Write the best weights by themselves, if they are new, and then what is needed to go on."
@@ -469,9 +547,9 @@ def _agree(learner):
 # %% ../nbs/11_learner.ipynb #3e8d8847
 def _fit(learner, epochs, progress, folder, resume):
     epochs = _check_count("epochs", epochs)
-    model, share = _prepare(learner, epochs)
-    begun_with, had = None if learner.best_weights is not None else _copy_weights(learner.model), {}
-    settings = _settings(learner, epochs, len(share))
+    (model, share), best, had = _prepare(learner, epochs), learner.best_weights, {}
+    begun_with = best or _copy_weights(learner.model)
+    settings = _settings(learner, epochs, len(share)) if folder else {}
     quiet = {} if progress and learner.engine.is_local_main_process else {"disable": True}  # TQDM_DISABLE works too
     bar = tqdm(total=epochs*len(share), unit="batch", **quiet)
     try:
@@ -485,16 +563,13 @@ def _fit(learner, epochs, progress, folder, resume):
             while len(learner.history) < learner.first + epochs and not learner.stopping:
                 _run_epoch(learner, model, share, bar)
                 if folder: _save(learner, folder, settings)
-    except KeyboardInterrupt:
-        learner.interrupted = True
-        if folder or learner.best_weights is None: raise  # with a folder, the run is kept there
-    except Exception:
-        if learner.best_weights is None: learner.model.load_state_dict(begun_with)
-        if learner.best_weights is None or not learner.steps: _write_down(learner, had)
-        raise
+    except BaseException as error:
+        learner.interrupted = isinstance(error, KeyboardInterrupt)
+        if not learner.interrupted or folder or not learner.best_weights: raise  # a folder keeps the run
     finally:
         bar.close()
-        if learner.best_weights is not None: learner.model.load_state_dict(learner.best_weights)
+        if learner.best_weights is best: _write_down(learner, had)  # what is known of weights goes with them
+        learner.model.load_state_dict(learner.best_weights or begun_with)
         learner.judged = learner.model.to(memory_format=torch.contiguous_format).eval()
         _call(learner, "after_fit")
     return learner.history.copy()
@@ -508,10 +583,11 @@ def _tell(learner, folder, epochs, bar):
 
 # %% ../nbs/11_learner.ipynb #1ea2ae12
 def _run_epoch(learner, model, share, bar):
-    _set_epoch(share, len(learner.history))
+    tell_epoch(learner.train, len(learner.history))
+    if share is not learner.train: tell_epoch(share, len(learner.history))  # a shard is a stream of its own
     _call(learner, "before_epoch")
     train = _train_epoch(learner, model, share, bar)
     _note(learner, train, learner.validate())
-    epoch, (train, valid) = len(learner.history), learner.history.iloc[-1]
+    epoch, (train, valid) = len(learner.history), learner.history[["train", "valid"]].iloc[-1]
     bar.set_description(f"epoch {epoch} train {train:.4g} valid {valid:.4g}")
     _call(learner, "after_epoch")

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from math import gcd
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from .blinking import check_values, draw_values
 from .camera import Camera, as_camera, expose
 from .core import make_generator, pick_device
 from .data import Normalise
-from .psf import GaussianPSF, check_psf
+from .psf import GaussianPSF, check_depth, check_psf
 from .structures import Uniform
 
 # %% ../nbs/08b_live.ipynb #09835718
@@ -58,7 +59,7 @@ class BlockStream(IterableDataset):
     def set_epoch(self,
         epoch:int, # Number of the epoch that comes next, counted from 0
     ):
-        "Say which epoch the next pass is; without it, passes count by themselves."
+        "Say which epoch the next pass is; without it, passes count by themselves, but not in the workers of a loader."
         self.epoch = epoch
 
     def batch(self,
@@ -100,6 +101,7 @@ def _make_aside(stream, index, epoch):
         torch.cuda.current_stream().synchronize()
     return batch
 
+# %% ../nbs/08b_live.ipynb #c6c79a30
 def _check_stream(
     stream:BlockStream, # A stream, just made
 ):
@@ -108,8 +110,10 @@ def _check_stream(
         value = getattr(stream, name)
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name} must be a whole number from 1, got {value!r}")
-    if stream.batch_size % stream.block:
-        raise ValueError(f"batch_size must be a multiple of block, got {stream.batch_size} and {stream.block}")
+    size, block = stream.batch_size, stream.block
+    if size % block:
+        fits = gcd(size, block)
+        raise ValueError(f"batch_size must be a multiple of block, got {size} and {block}: add block={fits}")
     if stream.seed < 0: raise ValueError(f"seed must be a whole number from 0, got {stream.seed}")
 
 # %% ../nbs/08b_live.ipynb #97648ef7
@@ -161,16 +165,19 @@ class LiveSimulation(BlockStream):
         margin_px:int=5, # How far beyond the frame there are emitters, in camera pixels
         normalise:Normalise|None=None, # How counts become network input; None to take it from each camera
         device:str|torch.device="auto", # Where to simulate: best where the network is trained
-        **order, # batch_size, batches, seed, fresh and block of `BlockStream`
+        batch_size:int=16, # Samples in a batch, a multiple of `block`; this and what follows as in `BlockStream`
+        batches:int=100, # Batches in an epoch
+        seed:int=0, # Same seed, same stream
+        fresh:bool=True, # New samples in every epoch; False for the same ones, as for validation
+        block:int=8, # Samples made from one seed
     ):
-        super().__init__(**order)
+        super().__init__(batch_size, batches, seed, fresh, block)
         sigma_nm, psf = _widths(sigma_nm, psf), GaussianPSF() if psf is None else psf
         self.cameras, self.psfs, self.structures = (_several(choice) for choice in (camera, psf, structure))
         self.upscale, self.size_px, self.margin_px = upscale, size_px, margin_px
-        ranges = {"density": density, "photons": photons, "background": background, "unevenness": unevenness,
-                  "sigma_nm": sigma_nm, "sigma_spread": sigma_spread, "z_nm": z_nm}
-        unused = [name for name in ("sigma_nm", "z_nm") if ranges[name] is None]
-        self.ranges = {name: values for name, values in ranges.items() if name not in unused}
+        self.ranges = {"density": density, "photons": photons, "background": background, "unevenness": unevenness,
+                       "sigma_spread": sigma_spread}
+        self.ranges |= {name: values for name, values in (("sigma_nm", sigma_nm), ("z_nm", z_nm)) if values is not None}
         _check_live(self)
         self.fixed, self.normalise = normalise, normalise or Normalise.from_camera(self.cameras[0])
         self.pixel_nm, self.device = self.cameras[0].pixel_nm, pick_device(device)
@@ -200,6 +207,7 @@ def _check_live(
         raise ValueError("give at least one camera, one psf and one structure")
     for camera in live.cameras: as_camera(camera)
     for psf in live.psfs: check_psf(psf)
+    check_depth(live.psfs, live.ranges.get("z_nm"))
     if len(sizes := {camera.pixel_nm for camera in live.cameras}) > 1:
         raise ValueError(f"all cameras of a stream must have the same pixel_nm, got {sorted(sizes)}")
 

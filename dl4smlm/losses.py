@@ -79,6 +79,7 @@ class L1L2Loss(nn.Module):
     ) -> "L1L2Loss": # The loss with the same ratio of its two terms
         "Take over a setting of the first DL4SMLM, which multiplied the squared error by lmda/2."
         if not lmda > 0: raise ValueError(f"lmda must be greater than 0, got {lmda}")
+        if "l1" in arguments: raise ValueError("l1 follows from lmda: give one of the two, L1L2Loss(l1=...) for l1")
         loss = cls(**arguments)
         loss.l1 = 2/lmda*loss.scale*loss.gain
         return loss

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .evaluate import match
 
 # %% ../nbs/22e_merge.ipynb #6cf0004d
@@ -67,6 +67,7 @@ def merge_localizations(
     "Join localizations of one molecule in frames that follow each other."
     check_emitters(found)
     if not 0 < radius_nm < np.inf: raise ValueError(f"radius_nm must be greater than 0 and finite, got {radius_nm}")
+    if radius_nm < 1: warn_user(f"a molecule is found again within radius_nm = {radius_nm:g} nm only: is it in nm?")
     if not (gap_frames >= 0 and gap_frames == int(gap_frames)):
         raise ValueError(f"gap_frames must be a whole number, 0 or more, got {gap_frames}")
     _check_errors(found)

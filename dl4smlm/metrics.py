@@ -26,7 +26,7 @@ def _pair(image, truth):
     return arrays
 
 def nmse(
-    image, # Image to judge, any shape
+    image, # Image to judge, any shape, or what `reconstruct` returned
     truth, # The true image, same shape
     scale_free:bool=False, # Allow the image its best overall factor first
 ) -> float: # Percent: 0 is perfect, 100 is what an empty image gets

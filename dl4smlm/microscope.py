@@ -16,14 +16,14 @@ from matplotlib import pyplot as plt
 
 from .blemishes import bad_pixels, fill_pixels, odd_frames
 from .camera import Camera, as_camera, check_pixel
-from .core import to_array
+from .core import progress_bar, to_array
 from .moments import (close_pairs, dark_level, expected_product, fit_line, fit_width, fluctuations,
                              mean_product, noise_table, read_variance, solve_brightness, third_power)
 from .psf import GaussianPSF
 from .simulate import simulate
 
 # %% ../nbs/08c_microscope.ipynb #fdf8816c
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Microscope:
     "What a movie says about how it was made, ready for `simulate`."
     camera:Camera # Pixel, offset, gain and read noise; quantum efficiency and EM gain as they were given
@@ -41,7 +41,7 @@ class Microscope:
         return {"camera": self.camera, "psf": self.psf, "photons": (self.photons - half, self.photons + half),
                 "background": self.background, "density": self.density}
 
-    def __str__(self):
+    def __repr__(self):
         camera = self.camera
         def error(name): return f" ± {float(f'{self.errors[name]:.2g}'):g}" if name in self.errors else ""
         lines = [f"PSF sigma   {self.psf.sigma_nm:.4g}{error('sigma_nm')} nm",
@@ -88,11 +88,12 @@ def _predict(microscope):
 
 # %% ../nbs/08c_microscope.ipynb #e57e1ea4
 def _microscope(values, camera, errors=None, doubts=()):
-    positive = {name: max(value, 0.) for name, value in values.items()}
+    positive = {name: max(float(value), 0.) for name, value in values.items()}
     names = ("offset_counts", "electrons_per_count", "read_noise_e")
     camera = dataclasses.replace(camera, **{name: positive[name] for name in names})
     rest = {name: positive[name] for name in ("photons", "photons_std", "background", "density")}
-    return Microscope(camera, GaussianPSF(positive["sigma_nm"]), **rest, errors=errors or {}, doubts=tuple(doubts))
+    errors = {name: float(error) for name, error in (errors or {}).items()}
+    return Microscope(camera, GaussianPSF(positive["sigma_nm"]), **rest, errors=errors, doubts=tuple(doubts))
 
 def _twin(microscope, shape, seed, border=8):
     frames, height, width = shape  # the movie is cut from a larger one: light comes in from beyond the field
@@ -100,14 +101,18 @@ def _twin(microscope, shape, seed, border=8):
     movie, _ = simulate(frames, size_px=size_px, seed=seed, progress=False, **microscope.settings())
     return torch.tensor(movie[:, border:-border, border:-border].astype(np.float32))
 
-def _correct(seen, values, camera, shape, block, seed, movies=3, parts=5):
+def _correct(seen, values, camera, shape, block, seed, bar, movies=3, parts=5):
     "What was seen, corrected by movies simulated like it, and what is seen in the parts of each of these."
-    found = _microscope(values, camera)
-    twins = [_twin(found, shape, seed + k) for k in range(movies)]
-    told, again = _predict(found), [_measure(twin, block)[0] for twin in twins]
+    found, again, apart = _microscope(values, camera), [], []
+    told = _predict(found)
+    for k in range(movies):
+        twin = _twin(found, shape, seed + k)
+        again.append(_measure(twin, block)[0])
+        apart.append([_measure(part, block)[0] for part in twin.chunk(parts)])
+        bar.update()
     mean = {name: np.mean([one[name] for one in again]) for name in seen}
     return {name: seen[name] + told[name] - mean[name] if name in ("zero", "dark") else seen[name]*told[name]/mean[name]
-            for name in seen}, [[_measure(part, block)[0] for part in twin.chunk(parts)] for twin in twins]
+            for name in seen}, apart
 
 def _read_noise(runs, tables, seen, block, camera, seed=0, trust=0.15, parts=5):
     gain = seen["slope"]/(1 if camera.em_gain is None else 2)
@@ -128,7 +133,7 @@ def _spread(name, movies):
     "Standard error of the mean over the parts of a movie, told from one or several such movies."
     return math.sqrt(np.mean([_standard_error([part[name] for part in parts])**2 for parts in movies]))
 
-def _errors(values, parts, twins, seen, read, read_error, trust=0.02):
+def _errors(values, parts, twins, seen, read, read_error, camera, trust=0.02):
     "Standard errors: of the fifths of a movie, of its correction, of the read noise, and what the formulas leave out."
     errors = {name: max(_spread(name, [parts]), _spread(name, twins))*math.sqrt(1 + 1/len(twins)) for name in values}
     for name in ("electrons_per_count", "photons"): errors[name] = math.hypot(errors[name], trust*values[name])
@@ -137,11 +142,19 @@ def _errors(values, parts, twins, seen, read, read_error, trust=0.02):
     for name in ("photons", "density"): errors[name] = math.hypot(errors[name], model*values[name])
     end = trust*(seen["dark"] - values["offset_counts"])
     errors["offset_counts"] = math.hypot(errors["offset_counts"], read_error/seen["slope"], end)
-    errors["background"] = math.hypot(errors["background"], 2*trust*values["background"])
+    per_photon = camera.quantum_efficiency*(camera.em_gain or 1)/values["electrons_per_count"]
+    errors["background"] = math.hypot(errors["background"], read_error/seen["slope"]/per_photon,
+                                      2*trust*values["background"])
     errors["read_noise_e"] = values["read_noise_e"]*read_error/(2*read + 1e-9)
     return errors
 
 # %% ../nbs/08c_microscope.ipynb #03f651c6
+def _memory(light, block):
+    "Say how much of what changes is still there after a tenth of a block."
+    parts, lag = light.view(-1, block, *light.shape[1:]), max(1, block//10)
+    later = (parts[:, :-lag, :, :-1]*parts[:, lag:, :, 1:]).mean().item()
+    return later/mean_product(light, (0, 0), (0, 1))
+
 def _doubts(seen, values, errors, frames, block, camera):
     apart = np.array([math.dist(*pair) for pair in close_pairs()])
     light = fluctuations(frames, block)
@@ -164,6 +177,15 @@ def _doubts(seen, values, errors, frames, block, camera):
         yield "spots are narrower than 0.75 pixels: gain, offset and what follows from them are rough"
     if misfit > 0.06*expected_product(0, seen["second"], seen["width_px"]):
         yield "spots are not Gaussian, or something else than molecules fluctuates: the width is a compromise"
+    if _memory(light, block) > 0.15:
+        yield ("molecules stay on for long, or something else changes slowly: photons are too low and density too "
+               "high. If they stay on for n frames, give every n-th frame of a longer movie, movie[::n]")
+    noise = max(seen["slope"]*seen["dark"] + seen["zero"], 1e-9)  # variance of a dark pixel
+    height = seen["second"]/seen["first"]/(2*math.pi*seen["width_px"]**2*math.sqrt(noise))
+    if height < 6: yield (f"spots are dim, their middle only {height:.1f} times the noise: photons, background and "
+                          "density may be wrong by a quarter or more")
+    if noise < 0.3: yield (f"a dark pixel varies by {math.sqrt(noise):.1f} counts only, and counts are whole: offset "
+                           "and background may be wrong by several times their errors: film a dark movie")
     share = (frames >= camera.max_counts).float().mean().item()
     if share > 1e-5: yield f"{share:.2%} of the pixels are saturated"
 
@@ -196,17 +218,48 @@ def _sample(movie, most_px=5_000_000, side_px=128, border_px=3, runs=5):
     starts = np.linspace(0, shape[0] - length, runs).astype(int)
     return [to_array(movie[start:start + length])[:, rows, cols].astype(np.float32) for start in starts]
 
+# %% ../nbs/08c_microscope.ipynb #171ad2a8
+def _check_possible(values, most=1000., least_photons=1.):
+    "Refuse molecules that no movie has."
+    density, photons = values["density"], values["photons"]
+    if density <= most and photons >= least_photons: return values
+    raise ValueError(f"no molecules can be told in this movie: what changes in it would be {density:.2g} emitters per "
+                     f"µm² and frame of {photons:.2g} photons each. Are they so dense that none blinks alone, or is "
+                     "it light of another kind? A movie in which molecules blink is needed, best of 500 frames")
+
+# %% ../nbs/08c_microscope.ipynb #5e1c09ab
+def _match(runs, frames, block, camera, seed, strange, bar):
+    seen, _ = _measure(frames, block)
+    parts, tables = zip(*(_measure(run, block) for run in runs))
+    bar.update()
+    if not all(part["slope"] > 0 for part in (seen, *parts)):
+        raise ValueError("the noise does not grow with the light in this movie, as that of a camera does: give the raw "
+                         "counts, nothing subtracted, of more frames or a larger field")
+    read, read_error = _read_noise(runs, tables, seen, block, camera, seed)
+    bar.update()
+    rough = _check_possible(_interpret(seen, camera, read))
+    right, twins = _correct(seen, rough, camera, frames.shape, block, seed, bar)
+    values = _check_possible(_interpret(right, camera, read))
+    parts, *twins = ([_interpret(part, camera, read) for part in movie] for movie in (parts, *twins))
+    errors = _errors(values, parts, twins, seen, read, read_error, camera)
+    return _microscope(values, camera, errors, (*strange, *_doubts(seen, values, errors, frames, block, camera)))
+
 # %% ../nbs/08c_microscope.ipynb #2dfd733e
 def match_microscope(
     movie, # Counts (T, H, W) of blinking molecules: an array, or a movie opened from a file; 500 frames are plenty
     camera:Camera|None=None, # What is known: pixel, efficiency, EM gain, read noise; None: an sCMOS, pixel of the file
     seed:int=0, # Seed of the movies that are simulated for comparison
+    progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> Microscope: # Settings for `simulate`, with standard errors and doubts
     "Find out how a movie was made, from the movie."
     if camera is None and not getattr(movie, "pixel_nm", None):
         raise ValueError("the pixel size is missing: give camera=Camera(pixel_nm=...), or open the movie with pixel_nm")
     camera = Camera(pixel_nm=movie.pixel_nm) if camera is None else as_camera(camera)
     check_pixel(camera, movie)
+    if camera.maps is not None:
+        raise ValueError("one offset and one gain for all pixels are found here, and this camera has maps: level the "
+                         "movie, (movie - maps.offset_counts.numpy())/maps.counts_per_electron.numpy()*gain + offset, "
+                         "with one gain and one offset, and give dataclasses.replace(camera, maps=None)")
     runs = _sample(movie)
     frames = np.concatenate(runs)
     if not np.isfinite(frames).all(): raise ValueError("the movie has values that are NaN or infinite: repair them")
@@ -218,18 +271,9 @@ def match_microscope(
     pairs = [mean_product(frame[None], (0, 0), (0, 1)) for frame in fluctuations(frames, block)]
     if not np.mean(pairs) > 5*_standard_error(pairs):
         raise ValueError("nothing blinks in this movie that is wider than a pixel, or too little to tell it from "
-                         f"chance: a movie of molecules is needed, best of 500 frames, and this one has {len(movie)}")
-    seen, _ = _measure(frames, block)
-    parts, tables = zip(*(_measure(run, block) for run in runs))
-    if not all(part["slope"] > 0 for part in (seen, *parts)):
-        raise ValueError("the noise does not grow with the light in this movie, as that of a camera does: give the raw "
-                         "counts, nothing subtracted, of more frames or a larger field")
-    read, read_error = _read_noise(runs, tables, seen, block, camera, seed)
-    right, twins = _correct(seen, _interpret(seen, camera, read), camera, frames.shape, block, seed)
-    values = _interpret(right, camera, read)
-    parts, *twins = ([_interpret(part, camera, read) for part in movie] for movie in (parts, *twins))
-    errors = _errors(values, parts, twins, seen, read, read_error)
-    return _microscope(values, camera, errors, (*strange, *_doubts(seen, values, errors, frames, block, camera)))
+                         f"chance: a movie of molecules is needed, best of 500 frames; this one has {movie.shape[0]}")
+    with progress_bar(progress=progress, total=5, unit="movie", desc="match") as bar:  # this one, read noise, and three
+        return _match(runs, frames, block, camera, seed, strange, bar)
 
 # %% ../nbs/08c_microscope.ipynb #06fe7bbb
 def _spectrum(frames):

@@ -156,8 +156,9 @@ def read_variance(
     "Split the noise of dark pixels into that of electrons, which is lopsided, and the rest, which is not."
     slope, variance = fit_line(table)[0], table.variance[:2].mean()
     gain = slope/2 if multiplied else slope
-    plain = Camera(offset_counts=50*math.sqrt(variance), electrons_per_count=1/gain, quantum_efficiency=1,
-                   read_noise_e=0, em_gain=1. if multiplied else None)
+    em_gain = 100. if multiplied else None  # which one it is makes no difference, in counts
+    plain = Camera(offset_counts=50*math.sqrt(variance), electrons_per_count=(em_gain or 1)/gain, quantum_efficiency=1,
+                   read_noise_e=0, em_gain=em_gain)
     even = expose(plain, torch.full((120, 96, 96), max(variance/(slope*gain), 1e-3)), make_generator(seed))
     seen = [_dark_skewness(*part, width_px) for part in zip(frames.chunk(parts), light.chunk(parts))]
     return variance*(1 - np.array(seen)/_dark_skewness(even, fluctuations(even), width_px))
@@ -170,6 +171,10 @@ def dark_level(
 ) -> float: # Counts of a pixel between the spots
     "Find the most frequent brightness, field by field."
     tail = np.arange(-math.ceil(3*width_px), math.ceil(3*width_px) + 1)
+    if len(tail) > min(frames.shape[1:]): raise ValueError(
+        f"what changes in this movie is {width_px:.3g} pixels wide, too much for a spot in frames of "
+        f"{frames.shape[1]} x {frames.shape[2]} pixels: is it out of focus, or does its light change as a whole? A "
+        "movie of molecules that blink is needed")
     kernel = np.exp(-tail**2/(2*width_px**2))
     kernel = np.outer(kernel, kernel)/kernel.sum()**2
     smooth, noise = _filter(frames, kernel).numpy(), math.sqrt(variance*(kernel**2).sum())

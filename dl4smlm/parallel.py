@@ -44,9 +44,6 @@ class Share:
         parts = (_part(batch, self.index, self.count, self.even) for batch in self.source)
         return (part for part in parts if len(part[0] if isinstance(part, tuple) else part))
 
-    def set_epoch(self, epoch):
-        if hasattr(self.source, "set_epoch"): self.source.set_epoch(epoch)
-
 # %% ../nbs/10c_parallel.ipynb #6bf7032a
 def share_out(
     source:Iterable, # A DataLoader, a source with a method `shard`, or batches with a length

@@ -13,9 +13,9 @@ import pandas as pd
 import torch
 from scipy.sparse import csr_array
 
-from .camera import Camera, as_camera, find_pixel_readout, to_photons
-from .core import check_emitters, progress_bar
-from .psf import GaussianPSF, pixel_share
+from .camera import Camera, as_camera, check_pixel, find_pixel_readout, to_photons
+from .core import check_emitters, progress_bar, to_array, warn_user
+from .psf import GaussianPSF, check_gaussian, pixel_share
 
 # %% ../nbs/21c_photons.ipynb #46a908e6
 def _light_matrix(
@@ -43,11 +43,30 @@ def _light_matrix(
     return csr_array((values, place), shape=(frames*height*width, len(emitters) + frames)), last
 
 # %% ../nbs/21c_photons.ipynb #3d0f3e10
+def _beside(table, shape, pixel_nm):
+    "Refuse a table that goes beyond the movie; say which rows lie beside the frame, by more than a pixel, (n,)."
+    check_emitters(table, shape[0])
+    seen = [table[name].between(-pixel_nm, (pixels + 1)*pixel_nm) for name, pixels in zip(("y_nm", "x_nm"), shape[1:])]
+    beside = ~(seen[0] & seen[1]).to_numpy()
+    if beside.any():
+        height, width = (pixels*pixel_nm for pixels in shape[1:])
+        warn_user(f"{beside.sum()} of {len(table)} molecules lie beside the frame, {width:g} nm wide and {height:g} nm "
+                  f"high with pixels of {pixel_nm:g} nm, and their photons are NaN: is the pixel size right?")
+    return beside
+
+def _check_finite(counts, start):
+    "Refuse counts that are no numbers; the first is that of frame `start`."
+    if (finite := np.isfinite(counts).all((1, 2))).all(): return
+    raise ValueError(f"frame {start + np.argmin(finite)} has counts that are NaN or infinite: fill such pixels in with "
+                     "mend_movie(movie), or leave the frame out")
+
 def _variance(light, camera):
     "Variance of the photons read in each pixel, (T, H, W), from those expected there."
     excess, gain = (2, camera.em_gain) if camera.em_gain else (1, 1)
-    q, read_noise = camera.quantum_efficiency, find_pixel_readout(camera, torch.from_numpy(light))[2]
-    return excess*(np.maximum(light, 0) + camera.spurious_e/q + 0.01)/q + np.square(np.asarray(read_noise)/(gain*q))
+    q, (_, *readout) = camera.quantum_efficiency, find_pixel_readout(camera, torch.from_numpy(light))
+    electrons_per_count, read_noise = map(np.asarray, readout)
+    rounding = electrons_per_count**2/12*(camera.read_noise_e > 0 or gain > 1 or camera.maps is not None)
+    return excess*(np.maximum(light, 0) + camera.spurious_e/q + 0.01)/q + (read_noise**2 + rounding)/(gain*q)**2
 
 def _solve(matrix, last, photons, variance):
     "Weighted least squares, frame by frame: the unknowns, and their variances."
@@ -70,17 +89,18 @@ def measure_photons(
     psf:GaussianPSF, # Its point spread function
     progress:bool=True, # Show a progress bar, where it takes more than two seconds
 ) -> pd.DataFrame: # The same rows with photons (0 where the fit is negative) and their standard deviation photons_sd
-    "Measure how bright each molecule is, all of a frame together; photons_sd is infinite for one beside the frame."
-    if not isinstance(psf, GaussianPSF):
-        raise ValueError(f"psf must be a GaussianPSF, got {psf!r}: give GaussianPSF(110), where 110 is the standard "
-                         "deviation in nm")
-    camera, (total, height, width) = as_camera(camera), movie.shape
-    check_emitters(table, total)
+    "Measure how bright each molecule is, all of a frame together; one beside the frame has NaN photons."
+    camera, psf, (total, height, width) = as_camera(camera), check_gaussian(psf), movie.shape
+    check_pixel(camera, movie)
+    first = getattr(movie, "first", 0)  # of a part, whose table counts the frames of the file
+    table, given = table.assign(frame=table["frame"] - first) if first else table, table
+    beside = _beside(table, movie.shape, camera.pixel_nm)
     order, block = table.reset_index(drop=True).sort_values("frame", kind="stable"), max(1, 2**20//(height*width))
     photons, deviation = np.empty(len(table)), np.empty(len(table))
     with progress_bar(progress=progress, total=total, unit="frame") as bar:
         for start in range(0, total, block):
-            counts = np.asarray(movie[start:start + block])
+            counts = to_array(movie[start:start + block])
+            _check_finite(counts, start)
             part = order[order["frame"].between(start, start + len(counts) - 1)]
             emitters = part.assign(frame=part["frame"] - start)
             matrix, last = _light_matrix(emitters, counts.shape, camera.pixel_nm, psf)
@@ -91,4 +111,5 @@ def measure_photons(
             column = np.delete(np.arange(len(answer)), last)  # all but the backgrounds
             photons[part.index], deviation[part.index] = answer[column], np.sqrt(square[column])
             bar.update(len(counts))
-    return table.assign(photons=np.maximum(photons, 0), photons_sd=deviation)
+    photons = np.where(beside, np.nan, np.maximum(photons, 0))
+    return given.assign(photons=photons, photons_sd=np.where(beside, np.inf, deviation))

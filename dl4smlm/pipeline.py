@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .core import to_array
+
 # %% ../nbs/22h_pipeline.ipynb #26565c40
 def run_ahead(
     function:Callable, # What to do with each item
@@ -99,7 +101,7 @@ def read_frames(
     pin:bool=False, # Put them where a GPU can fetch them
 ) -> Tensor: # The frames, in whole numbers of 8 or 16 bits or in float32
     "Read a few frames."
-    try: frames = np.asarray(movie[start:stop])
+    try: frames = to_array(movie[start:stop])
     except Exception as error:
         raise ValueError(f"frame {_first_bad(movie, start, stop)} cannot be read: {error}") from error
     if len(frames) != stop - start:

@@ -16,7 +16,8 @@ from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from skimage.color import rgb2lab
 
-from .viz import round_length, scale_bar, show_emitters, show_images
+from .core import choose_pixel_nm, movie_shape, to_array
+from .viz import name_length, round_length, scale_bar, show_emitters, show_images
 
 # %% ../nbs/25d_player.ipynb #e64206c1
 def lightness(
@@ -45,11 +46,11 @@ def show_colour_maps(
 
 # %% ../nbs/25d_player.ipynb #78a65afd
 def contact_sheet(
-    movie, # Counts (T, H, W): an array, or a movie opened from a file
+    movie, # Counts (T, H, W): an array, a tensor, or a movie opened from a file
     frames:Iterable[int]|None=None, # Which frames, counted from 0; None for the first 8 at most
     found:pd.DataFrame|None=None, # Localizations, drawn as crosses
     truth:pd.DataFrame|None=None, # Emitters, drawn as circles
-    pixel_nm:float|None=None, # Size of a camera pixel in nm, for the marks and a scale bar
+    pixel_nm:float|None=None, # Size of a camera pixel in nm, for marks and a scale bar; None where the movie knows it
     columns:int=4, # Frames in a row
     size:float=1.7, # Width of a frame in inches
 ) -> np.ndarray: # The axes, one for each frame
@@ -57,32 +58,32 @@ def contact_sheet(
     images, numbers, pixel_nm = _read(movie, frames, 8, pixel_nm, found, truth)
     axes = show_images(list(images), [f"frame {k}" for k in numbers], vmax=np.percentile(images, 99.8),
                        vmin=np.percentile(images, 1), columns=min(columns, len(images)), size=size)
+    first = getattr(movie, "first", 0)  # tables number the frames of the whole movie
     for ax, number in zip(axes, numbers):
         for table, marker, color in ((truth, "o", "white"), (found, "+", "cyan")):
-            if table is not None: show_emitters(ax, table, pixel_nm, number, marker, color, size=5)
+            if table is not None: show_emitters(ax, table, pixel_nm, number + first, marker, color, size=5)
     if pixel_nm: scale_bar(axes[0], pixel_nm)
     return axes
 
 def _read(movie, frames, most, pixel_nm, *tables):
-    total = len(movie)
+    total, *_ = movie_shape(movie)
     numbers = [int(k) for k in (range(min(most, total)) if frames is None else frames)]
     wrong = [k for k in numbers if not 0 <= k < total]
     if wrong or not numbers:
         raise ValueError(f"frames must be numbers from 0 to {total - 1}, at least one, got {(wrong or numbers)[:3]}")
-    pixel_nm = pixel_nm or getattr(movie, "pixel_nm", None)
-    if pixel_nm is None and any(table is not None for table in tables):
-        raise ValueError("positions are in nm: pass pixel_nm, the size of a camera pixel")
-    return np.stack([np.asarray(movie[k], dtype=float) for k in numbers]), numbers, pixel_nm
+    marked = any(table is not None for table in tables)
+    pixel_nm = choose_pixel_nm(pixel_nm, getattr(movie, "pixel_nm", None), needed=marked)
+    return np.stack([to_array(movie[k]).astype(float) for k in numbers]), numbers, pixel_nm
 
 # %% ../nbs/25d_player.ipynb #7641c026
 class MoviePlayer:
     "A movie on a web page, with a slider and a button; a notebook shows it by itself, with or without a kernel."
     def __init__(self,
-        movie, # Counts (T, H, W): an array, or a movie opened from a file
+        movie, # Counts (T, H, W): an array, a tensor, or a movie opened from a file
         frames:Iterable[int]|None=None, # Which frames, from 0, a few kilobytes each; None for the first 32 at most
         found:pd.DataFrame|None=None, # Localizations, drawn as crosses
         truth:pd.DataFrame|None=None, # Emitters, drawn as circles
-        pixel_nm:float|None=None, # Size of a camera pixel in nm, for the marks and a scale bar
+        pixel_nm:float|None=None, # Size of a camera pixel in nm, for marks and scale bar; None where the movie knows it
         seconds:float=0.25, # Time for which a frame is shown
         width_px:int=360, # Width on the screen in pixels
         cmap:str="inferno", # Colour map of matplotlib
@@ -94,7 +95,8 @@ class MoviePlayer:
         if not seconds > 0: raise ValueError(f"seconds must be greater than 0, got {seconds}")
         self.shape, self.seconds, self.width_px = images.shape, seconds, width_px
         self.strip = _encode(images, cmap)
-        self.marks = [_svg_marks(self.numbers, table, self.pixel_nm) for table in (truth, found)]
+        named = [number + getattr(movie, "first", 0) for number in self.numbers]  # as tables name them
+        self.marks = [_svg_marks(named, table, self.pixel_nm) for table in (truth, found)]
 
     def _repr_html_(self): return _page(self)
 
@@ -140,11 +142,10 @@ def _bar(player):
     if not player.pixel_nm: return ""
     _, height, width = player.shape
     length_nm = round_length(width*player.pixel_nm/5)
-    label = f"{length_nm:g} nm" if length_nm < 1000 else f"{length_nm/1000:g} µm"
     long, left = length_nm/player.pixel_nm, 0.95*width
     return (f'<rect x="{left - long:g}" y="{0.92*height:g}" width="{long:g}" height="{0.02*height:g}" fill="white"/>'
             f'<text x="{left - long/2:g}" y="{0.9*height:g}" font-size="{0.05*width:g}" text-anchor="middle" '
-            f'font-family="sans-serif" fill="white">{label}</text>')
+            f'font-family="sans-serif" fill="white">{name_length(length_nm)}</text>')
 
 def describe_player(
     player:MoviePlayer, # A movie on a page

@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['pixel_share', 'render_gaussians', 'PSF', 'emitter_tensors', 'check_psf', 'check_light', 'GaussianPSF',
-           'AstigmaticPSF', 'cubic_bump', 'MeasuredPSF']
+           'AstigmaticPSF', 'check_gaussian', 'check_depth', 'cubic_bump', 'MeasuredPSF']
 
 # %% ../nbs/02_psf.ipynb #d50bbd63
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,7 @@ import torch
 from scipy.ndimage import center_of_mass, spline_filter
 from torch import Tensor
 
-from .core import check_emitters
+from .core import check_emitters, warn_user
 from .tiff import check_pixel_size_nm
 
 # %% ../nbs/02_psf.ipynb #e5d6284c
@@ -198,6 +199,24 @@ class AstigmaticPSF(PSF):
         sigma_x, sigma_y = (width/pixel_nm for width in self.widths(emitters.get("z_nm", torch.zeros_like(x))))
         return render_gaussians(emitters["frame"], x, y, emitters["photons"], sigma_x, shape, sigma_y_px=sigma_y)
 
+# %% ../nbs/02_psf.ipynb #e5eb690c
+def check_gaussian(
+    psf:PSF, # What should be a Gaussian
+) -> PSF: # The same
+    "Refuse any other point spread function, where the light of a Gaussian alone can be computed."
+    if isinstance(psf, GaussianPSF): return psf
+    raise ValueError(f"psf must be a GaussianPSF, got {psf!r}: give GaussianPSF(110), where 110 is the standard "
+                     "deviation in nm")
+
+def check_depth(
+    psfs:Iterable[PSF], # One point spread function, or several
+    z_nm, # Heights of emitters, None for none
+):
+    "Refuse heights that no point spread function shows."
+    if z_nm is not None and all(getattr(type(psf), "draw", None) is GaussianPSF.draw for psf in psfs):
+        raise ValueError("z_nm (--z-nm) is for a PSF that shows the depth, and a GaussianPSF does not: give "
+                         "psf=AstigmaticPSF() (--psf astigmatic), or a MeasuredPSF (a bead stack)")
+
 # %% ../nbs/02_psf.ipynb #fb945197
 def cubic_bump(
     u:Tensor, # Distance in pixels, any shape
@@ -221,6 +240,7 @@ class MeasuredPSF(PSF):
         self.pixel_nm, self.z_step_nm, self.focus = pixel_nm, z_step_nm, _find_focus(light)
         self.planes, *self.size = stack.shape
         self.centre = center_of_mass(stack[self.focus].clip(0))
+        _check_width(stack[self.focus])
         stack = np.pad(np.pad(stack, ((2, 2), (0, 0), (0, 0)), mode="edge"), ((0, 0), (3, 3), (3, 3)))
         self.spline = torch.tensor(spline_filter(stack, order=3, mode="mirror"), dtype=torch.float32)
 
@@ -273,6 +293,7 @@ def _clean_bead(
                          "is it cut out with the bead in the middle? If the plane is empty, leave it out")
     return light
 
+# %% ../nbs/02_psf.ipynb #b6d1f0c2
 def _find_focus(
     light:np.ndarray, # Light of a bead, (Z, h, w)
 ) -> int: # Number of the plane
@@ -280,6 +301,15 @@ def _find_focus(
     total, plane = light.sum((1, 2)), np.arange(len(light))
     fading = np.exp(np.polyval(np.polyfit(plane, np.log(total), min(1, len(plane) - 1)), plane))
     return int((light.max((1, 2))/fading).argmax())
+
+def _check_width(
+    plane:np.ndarray, # Share of the light in each pixel, (h, w)
+):
+    "Warn of a bead whose spot is too narrow for cubics between the pixels."
+    width = math.sqrt(max(1/(4*math.pi*np.square(plane).sum()) - 1/12, 0.))  # as if it were a Gaussian
+    if width < 0.8: warn_user(f"the bead is {width:.2g} pixels wide in focus (standard deviation), and cubics between "
+                              "pixels need 0.8: drawn spots will have a wrong shape and be a few hundredths of a pixel "
+                              "off. Use a GaussianPSF, or smaller pixels")
 
 # %% ../nbs/02_psf.ipynb #6219ef06
 def _draw_measured(
@@ -300,7 +330,8 @@ def _draw_measured(
         z = (z + psf.focus).clamp(0, psf.planes - 1) + 2
         weight_z = cubic_bump(z[:, None] - torch.arange(len(spline), device=z.device))
         plane = (weight_z @ spline.flatten(1)).view(-1, *spline.shape[1:])
-        light = photons[part, None, None]*(weight_y @ plane @ weight_x.mT).clamp(min=0)
+        light = (weight_y @ plane @ weight_x.mT).clamp(min=0)
+        light = light*(photons[part]/light.sum((1, 2)))[:, None, None]
         _add_windows(image, shape, frame[part], rows, cols, light)
     return image.view(shape)
 

@@ -8,7 +8,6 @@ __all__ = ['EMCCD', 'SCMOS', 'BRIGHTNESS', 'BACKGROUND', 'WIDTH_NM', 'HIGHEST_LR
 
 # %% ../nbs/24c_recipes.ipynb #ed740ac8
 import copy
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from .blinking import LogNormal, draw_values
 from .bundle import from_pretrained, load_card, save_pretrained
 from .calibrate import calibrate, pick_threshold
 from .camera import Camera
-from .core import make_generator, new_folder, pick_device, set_seed
+from .card import plain
+from .core import make_generator, new_folder, pick_device, set_seed, warn_user
 from .evaluate import evaluate
 from .learner import Learner
 from .live import LiveSimulation
@@ -122,7 +122,7 @@ def finish(
     try:
         pick_threshold(model, *make_movie(seed=seed + 10), score="jaccard", device=device, slack=0.005)
         calibrate(model, *make_movie(seed=seed + 11), device=device)
-    except ValueError as error: warnings.warn(f"no threshold, or no calibration: {error}", stacklevel=2)
+    except ValueError as error: warn_user(f"no threshold, or no calibration: {error}")
     movie, truth = make_movie(seed=seed + 12)
     found = localize(reconstruct(model, movie, device=device, progress=False))
     scores = evaluate(found, truth, 250., 450., tuple(side*model.pixel_nm for side in movie.shape[1:]))
@@ -190,7 +190,7 @@ def _past(notes):
 
 def _begin_with(model, trained):
     "Take over the weights of a trained network of the same kind."
-    if trained.config != model.config:
-        raise ValueError(f"the network to begin with is {trained.config}, and {model.config} is to be trained: give "
-                         "the same")
+    begun, wanted = (plain(network.config) for network in (trained, model))  # a card has lists where we have tuples
+    if begun != wanted:
+        raise ValueError(f"the network to begin with is {begun}, and {wanted} is to be trained: give the same")
     model.load_state_dict(trained.state_dict())

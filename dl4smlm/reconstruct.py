@@ -27,13 +27,15 @@ from torch.utils._pytree import tree_leaves
 from tqdm.auto import tqdm
 
 from . import __version__
+from .blemishes import bad_pixels
 from .blocks import Blocks, count_light, find_process, fingerprint, keeping, to_emitters, wait_all
 from .camera import Camera, as_camera, check_pixel
+from .card import width_doubt
 from .checkpoint import first_line
-from .core import PRECISIONS, pick_device, warn_user
+from .core import PRECISIONS, pick_device, to_array, warn_user
 from .data import Normalise
 from .fuse import FusedNet, fuse
-from .localize import measure_brightness, find_peaks, radius_in_pixels, usual_radius_nm, with_pixel
+from .localize import measure_brightness, find_peaks, one_number, radius_in_pixels, usual_radius_nm, with_pixel
 from .models.contract import EmitterNet
 from .moments import fit_width, fluctuations, noise_table
 from .pipeline import Stages, in_parts, is_out_of_memory, read_frames, run_ahead, tuning
@@ -66,18 +68,25 @@ def predict_tiled(
     "Predict large frames tile by tile; the answer is that of the whole frame."
     r, (height, width) = model.upscale, x.shape[-2:]
     if max(height, width) <= tile_px:
-        density = model(x)[:, 0]
+        density = _right_size(model(x), x, r)[:, 0]
         return density if getattr(model, "positive", False) else density.clamp(min=0)
     density = x.new_empty(len(x), r*height, r*width)
     rows, cols = (tile_spans(side, tile_px, model.reach_px, model.period_px) for side in (height, width))
     for row, keep_row in rows:
         for col, keep_col in cols:
-            tile = model(x[:, :, row, col])[:, 0, _times(keep_row, r), _times(keep_col, r)]
+            part = x[:, :, row, col]
+            tile = _right_size(model(part), part, r)[:, 0, _times(keep_row, r), _times(keep_col, r)]
             top, left = r*(row.start + keep_row.start), r*(col.start + keep_col.start)
             density[:, top:top + tile.shape[1], left:left + tile.shape[2]] = tile
     return density.clamp_(min=0)
 
 def _times(span, r): return slice(r*span.start, r*span.stop)
+
+def _right_size(answer, x, r):
+    need = len(x), 1, *(r*side for side in x.shape[-2:])
+    if answer.shape == need: return answer
+    raise ValueError(f"the network answers {tuple(x.shape)} with {tuple(answer.shape)}, and at upscale {r} it must be "
+                     f"{need}: check_model(the class of the network) tries all that is asked of one")
 
 # %% ../nbs/23_reconstruct.ipynb #fcaa1326
 class WatchBytes(TorchDispatchMode):
@@ -133,40 +142,68 @@ def _middle(
     first = (total - frames)//2
     return torch.stack([read_frames(movie, n, n + 1)[0, rows, cols].float() for n in range(first, first + frames)])
 
-def _noise_growth(
+def _noise(
     photons:Tensor, # Frames in what are taken for photons, (T, H, W)
-) -> float: # At least how fast the variance grows with the light; 0 where that cannot be told
-    "Measure how fast noise grows with the light."
-    if len(photons) < 10 or min(photons.shape[1:]) < 24 or not photons.abs().max() < 1e9: return 0.  # NaN, too
+) -> tuple|None: # How fast the variance grows with the light, at least and at most; light and variance of dark pixels
+    "Measure how much noise there is in the dark, and how fast it grows with the light, where that can be told."
+    if len(photons) < 10 or min(photons.shape[1:]) < 24 or not photons.abs().max() < 1e9: return None  # NaN, too
     light = fluctuations(photons)
     try: width_px = fit_width(light)[1]
-    except RuntimeError: return 0.  # nothing that looks like spots
-    if width_px < 0.82: return 0.
+    except RuntimeError: return None  # nothing that looks like spots
+    if width_px < 0.82: return None
     table = noise_table(photons, light, width_px)
     seen = (table.pixels > 100) & (table.variance > 0)
-    if seen.sum() < 4: return 0.
+    if seen.sum() < 4: return None
     level, variance, weight = table.level[seen], table.variance[seen], np.sqrt(table.pixels[seen]/2)
     (slope, _), errors = np.polyfit(level, variance, 1, w=weight/variance, cov="unscaled")
-    return slope - 5*math.sqrt(errors[0, 0])
+    margin = 5*math.sqrt(errors[0, 0])
+    return slope - margin, slope + margin, level[0], variance[0]
 
 # %% ../nbs/23_reconstruct.ipynb #c0de0005
 def find_foreign_counts(
     movie, # Counts, (T, H, W)
     normalise:Normalise, # How they would become network input, in which 100 photons are 1
+    counted:bool=False, # That these are photons is known, since `normalise` is of a camera and not of some movie
 ) -> str|None: # What is wrong, and what to do; None if there is no sign of it
     "Say so if the counts of a movie cannot be those that a network is made for."
-    try: photons = 100*normalise(_middle(movie))
-    except ValueError: return None  # a frame that cannot be read: whoever goes over the movie will say which
+    photons = 100*normalise(_middle(movie))
     typical, bright = np.percentile(photons, [50, 99.5])
     dark, per_photon = normalise.offset_counts, normalise.scale_counts/100
+    slowest, fastest, level, variance = _noise(photons) or (0, math.inf, 0, 0)
     if typical < -15:
         what = f"half of its pixels have {dark + typical*per_photon:.4g} counts or fewer, less than darkness"
-    elif bright > 300 and (growth := _noise_growth(photons)) > 6:
-        what = f"its noise grows {growth:.2g} times as fast with the light as that of photons"
+    elif bright > 300 and slowest > 6:
+        what = f"its noise grows {slowest:.2g} times as fast with the light as that of photons"
+    elif level > 30 and variance < level*min(slowest, 1)/2:
+        what = f"its dark pixels would have {level:.0f} photons, whose variance cannot be as small as {variance:.2g}"
+    elif counted and fastest < 0.5:
+        what = f"its noise grows {fastest:.2g} times as fast with the light as that of photons, not 1 to 5 times"
     else: return None
     return (f"this movie does not look like one of a camera with {dark:g} counts in the dark and {per_photon:g} a "
             f"photon, for which it is taken: {what}. Say whose counts these are: camera=Camera(...), or "
             "camera=match_microscope(movie, ...), which measures it")
+
+# %% ../nbs/23_reconstruct.ipynb #3fb74b19
+def _doubt_movie(movie, normalise, asked, counted):
+    "Say what is wrong with the counts of a movie, if anything."
+    try: frames = _middle(movie)
+    except ValueError: return  # a frame that cannot be read: whoever goes over the movie will say which
+    if asked and (doubt := find_foreign_counts(frames, normalise, counted)): yield doubt
+    if len(frames) < 10 or not frames.isfinite().all(): return
+    if 0 < (bad := int(bad_pixels(frames).sum())) <= frames[0].numel()/100:  # more would be molecules that stay on
+        yield (f"{bad} of {frames[0].numel()} pixels in the middle of this movie are hot, dead or flicker, and may "
+               "become molecules: reconstruct mend_movie(movie) (--mend)")
+
+def _doubt_microscope(microscope, spots_px, pixel_nm, most_photons=10, most_share=0.25):
+    "Say what a match cannot be trusted in, and whether its spots are none that the network has learned."
+    if microscope is None: return
+    camera, errors = microscope.camera, {"offset_counts": 0., "electrons_per_count": 0., **microscope.errors}
+    wrong = errors["offset_counts"]/camera.counts_per_photon, errors["electrons_per_count"]/camera.electrons_per_count
+    if not (wrong[0] <= most_photons and wrong[1] <= most_share):
+        yield ("this match is in doubt, and with it all that follows: its offset is uncertain by "
+               f"{errors['offset_counts']:.2g} counts, {wrong[0]:.2g} photons, and its gain by {wrong[1]:.0%}. What it "
+               f"says itself: {'; '.join(microscope.doubts) or 'nothing more'}. Give camera=Camera(...) if you can")
+    if spots_px and (doubt := width_doubt(microscope.psf.sigma_nm/pixel_nm, *spots_px)): yield doubt
 
 # %% ../nbs/23_reconstruct.ipynb #c0de000a
 def camera_pixel_nm(
@@ -178,14 +215,14 @@ def camera_pixel_nm(
     "Ask all who may know how large a camera pixel is, one after the other."
     sizes = pixel_nm, *(getattr(source, "pixel_nm", None) for source in (movie, camera, model))
     size = next((size for size in sizes if size is not None), None)
-    check_pixel_size_nm(size)
+    check_pixel_size_nm(size and one_number("pixel_nm", size))
     return size
 
 def _understand(model, movie, normalise, camera, pixel_nm):
-    "Say how counts become network input, and how large a pixel is, and warn of counts that cannot be right."
+    "Say how counts become network input, and how large a pixel is, and warn of what cannot be right."
     if camera is not None and normalise is not None:
         raise ValueError("give either normalise or camera, which both say how counts become network input")
-    asked = normalise is None
+    asked, microscope = normalise is None, camera if hasattr(camera, "camera") else None
     if camera is not None:
         camera = as_camera(getattr(camera, "camera", camera))
         if pixel_nm is None: check_pixel(camera, movie)
@@ -197,11 +234,14 @@ def _understand(model, movie, normalise, camera, pixel_nm):
     if not callable(normalise): raise ValueError(
         f"normalise must be a Normalise, got {type(normalise).__name__}: pass a camera as camera=")
     pixel_nm = camera_pixel_nm(model, movie, pixel_nm, camera)
-    if asked and (doubt := find_foreign_counts(movie, normalise)): warn_user(doubt)
+    spots_px = getattr(model, "spots_px", None)
+    counted = camera is not None or spots_px is not None
+    for doubt in (*_doubt_microscope(microscope, spots_px, pixel_nm), *_doubt_movie(movie, normalise, asked, counted)):
+        warn_user(doubt)
     return normalise, pixel_nm
 
 # %% ../nbs/23_reconstruct.ipynb #aa6973bf
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reconstruction:
     "What is left of a movie after a network has seen it."
     image:np.ndarray # Sum over all frames, in emitters per super-resolution pixel, float32, (rH, rW)
@@ -214,6 +254,12 @@ class Reconstruction:
     calibration:dict|None=None # What a confidence means, if the network knows it
     stages:dict|None=None # Seconds and bytes of each stage
     rounding:float|None=None # Largest change of a density by computing in less than float32, in the first frame
+    first:int=0 # Number, in the movie's file, of its first frame, with which `peaks` and `frames` begin at 0
+
+    def __repr__(self):
+        (height, width), size = self.image.shape, f" of {self.pixel_nm:g} nm" if self.pixel_nm else ""
+        return (f"Reconstruction({height} x {width} pixels{size}, {len(self.peaks)} peaks of confidence {self.floor:g} "
+                "or more; localize lists them, save_image and show_reconstruction take the picture)")
 
 # %% ../nbs/23_reconstruct.ipynb #0a48687a
 def fuse_where_possible(
@@ -230,21 +276,27 @@ def fuse_where_possible(
         if PRECISIONS[precision] or compiled: raise
         return model  # a network of your own that cannot be traced does its work as it is
 
-def _check(model, movie, floor, fused, precision, compiled):
+def _check(model, movie, floor, fused, precision, compiled, sizes, folder, resume):
     _check_network(model)
     _check_movie(movie)
     kinds = {weight.dtype for weight in model.parameters() if weight.is_floating_point()}
     whole = {torch.float32, *(PRECISIONS.values() if isinstance(model, FusedNet) else ())}
     if kinds and not kinds & whole:
         raise ValueError(f"the weights are {', '.join(map(str, kinds))}: use model.float(), and precision= for speed")
-    if floor is not None and not 0 <= floor < math.inf:
+    if floor is not None and not 0 <= one_number("floor", floor) < math.inf:
         raise ValueError(f"floor, the least confidence of the peaks to note, must be 0 or more, got {floor}")
     if not fused and precision != "float32":
         raise ValueError(f"precision={precision!r} is for the fused network: leave out fused=False")
     if compiled and not fused: raise ValueError("compiled=True is for the fused network: leave out fused=False")
+    if sizes is not None and not (isinstance(sizes, tuple | list) and len(sizes) == 2 and all(map(_is_count, sizes))):
+        raise ValueError(f"sizes must be two whole numbers from 1, such as (64, 16), got {sizes!r}: largest side of a "
+                         "tile in camera pixels, and frames at once")
+    if resume and not folder: raise ValueError("resume=True needs folder=, where the first attempt kept what was done")
     return min(0.1, model.threshold or 0.1) if floor is None else floor
 
 # %% ../nbs/23_reconstruct.ipynb #c0de000b
+def _is_count(value): return isinstance(value, int | np.integer) and not isinstance(value, bool) and value > 0
+
 def _check_network(model):
     if isinstance(model, str | Path):
         raise ValueError(f"a network is needed, got the name {str(model)!r}: load it with "
@@ -256,9 +308,13 @@ def _check_network(model):
 
 def _check_movie(movie):
     if not hasattr(movie, "shape"):
-        raise ValueError(f"a movie is an array (T, H, W), or what open_movie returns, got a {type(movie).__name__}")
+        help = {"list": ": np.stack(frames) makes one of frames", "str": ": open_movie(path) opens a file"}
+        raise ValueError(f"a movie is an array (T, H, W), or what open_movie returns, got a {type(movie).__name__}"
+                         + help.get(type(movie).__name__, ""))
     if len(movie.shape) != 3 or 0 in movie.shape:
-        raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}")
+        help = {2: ": movie[None] makes one of a frame", 4: ": movie[:, 0] takes the first of several channels"}
+        raise ValueError(f"a movie has the shape (T, H, W) with at least one frame, got {tuple(movie.shape)}"
+                         + help.get(len(movie.shape), ""))
     if "complex" in str(getattr(movie, "dtype", "")):
         raise ValueError("the movie has complex numbers, and counts are real: choose movie.real or abs(movie)")
     if np.ma.is_masked(movie):
@@ -400,7 +456,7 @@ def _taken(scan, parts):
 
 # %% ../nbs/23_reconstruct.ipynb #1103f5b7
 def _describe(model, movie, **settings):
-    ends = [np.asarray(movie[number]) for number in (0, movie.shape[0] - 1)]
+    ends = [to_array(movie[number]) for number in (0, movie.shape[0] - 1)]
     weights = [item for pair in model.state_dict().items() for item in pair]
     return {"movie": fingerprint(tuple(movie.shape), *ends), "weights": fingerprint(type(model).__name__, *weights),
             **settings, "versions": f"dl4smlm {__version__}, torch {torch.__version__}"}
@@ -442,7 +498,7 @@ def _block(device, height, width):
 
 def _sizes(fast, movie, device):
     tile_px, batch = choose_sizes(fast, *movie.shape[1:], _memory(device))
-    frames = min(len(movie), _block(device, *movie.shape[1:]))
+    frames = min(movie.shape[0], _block(device, *movie.shape[1:]))
     return tile_px, math.ceil(frames/math.ceil(frames/batch)) if device.type == "cuda" else batch  # all of one size
 
 def _prepare(model, movie, normalise, device, floor, radius_px, fused, precision, compiled, sizes):
@@ -471,8 +527,8 @@ def _radius(radius_nm, pixel_nm, upscale):
     return radius_nm, radius_in_pixels(radius_nm, pixel_nm/upscale) if pixel_nm else 2
 
 def _learned(model):
-    "The calibration of a network, with the super-resolution pixel it belongs to."
-    return with_pixel(model.calibration, model.pixel_nm and model.pixel_nm/model.upscale)
+    "The threshold of a network, and its calibration with the super-resolution pixel it belongs to."
+    return model.threshold, with_pixel(model.calibration, model.pixel_nm and model.pixel_nm/model.upscale)
 
 # %% ../nbs/23_reconstruct.ipynb #1550948d
 def reconstruct(
@@ -495,7 +551,7 @@ def reconstruct(
 ) -> Reconstruction: # The sum of all densities, and the peaks of each frame
     "Send a movie through a network, a few frames at a time."
     begin = time.perf_counter()
-    floor = _check(model, movie, floor, fused, precision, compiled)
+    floor = _check(model, movie, floor, fused, precision, compiled, sizes, folder, resume)
     normalise, pixel_nm = _understand(model, movie, normalise, camera, pixel_nm)
     if folder: find_process(device)
     device = pick_device(device)
@@ -513,4 +569,4 @@ def reconstruct(
             for piece in pieces: blocks.keep(*piece)
         light, peaks = blocks.join()
     return Reconstruction(to_emitters(light), peaks, floor, radius_nm, pixel_nm/r if pixel_nm else None, scan.frames,
-                          model.threshold, _learned(model), _accounts(scan, blocks, begin), rounding)
+                          *_learned(model), _accounts(scan, blocks, begin), rounding, getattr(movie, "first", 0))

@@ -16,6 +16,7 @@ from matplotlib import colormaps
 from matplotlib import pyplot as plt
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.patches import Patch
 
 from .core import as_path, check_emitters, new_file, warn_user
 from .psf import render_gaussians
@@ -84,17 +85,25 @@ def render(
     field_nm:tuple[float, float]|None=None, # Height and width of the picture, nm; None for from 0 to the last molecule
     pixel_nm:float=10., # Size of a pixel of the picture in nm
     sigma_nm:float|None=None, # Standard deviation of every spot in nm; 0 for a histogram, None for the uncertainty
-    weight=1., # What each molecule adds to the picture: one number, or one for each
-    least_sigma_nm:float=0., # Draw no molecule narrower than this, nm, however well its place is known
+    weight=1., # What each molecule adds to the picture: one number, one for each, or the name of a column
+    least_sigma_nm:float=0., # Draw no molecule narrower than this, nm, but in a histogram
 ) -> np.ndarray: # Molecules per pixel, float32, (H, W)
     "Draw molecules as a histogram, or as Gaussians; what lies outside the picture is left out."
-    return _draw(table, _shape(check_emitters(table), field_nm, pixel_nm), pixel_nm, sigma_nm, weight, least_sigma_nm)
+    shape = _shape(check_emitters(table), field_nm, pixel_nm)
+    if isinstance(weight, str): weight = _column(table, weight)
+    if np.shape(weight) not in ((), (len(table),)):
+        raise ValueError(f"weight must be one number or one for each of {len(table)} molecules, got {np.shape(weight)}")
+    return _draw(table, shape, pixel_nm, sigma_nm, weight, least_sigma_nm)
+
+def _column(table, name):
+    if name not in table: raise ValueError(f"the table has no column {name}; it has {', '.join(map(str, table))}")
+    return table[name].to_numpy(dtype=float)
 
 def _draw(table, shape, pixel_nm, sigma_nm, weight=1., least_sigma_nm=0.):
     if sigma_nm == 0: return draw_positions(table, shape, pixel_nm, blur_px=0, weight=weight).astype(np.float32)
     if sigma_nm is None and "uncertainty_nm" not in table:
         raise ValueError("the table has no column uncertainty_nm: give sigma_nm=, in nm, or 0 for a histogram")
-    sigma = np.maximum(table["uncertainty_nm"].to_numpy(float), least_sigma_nm) if sigma_nm is None else sigma_nm
+    sigma = np.maximum(table["uncertainty_nm"].to_numpy(float) if sigma_nm is None else sigma_nm, least_sigma_nm)
     widest = 1000*pixel_nm # more would fill the memory
     if len(table) and not 0 < np.min(sigma) <= np.max(sigma) <= widest:
         raise ValueError(f"the width of a spot must be greater than 0 nm and at most {widest:g} nm, 1000 pixels: "
@@ -114,9 +123,10 @@ def render_colour(
     least_sigma_nm:float=0., # Draw no molecule narrower than this, nm
 ) -> np.ndarray: # Red, green and blue from 0 to 1, float32, (H, W, 3)
     "Draw molecules in the colour of a column, as bright as there are many."
-    if column not in table: raise ValueError(f"the table has no column {column}; it has {', '.join(table.columns)}")
-    colours = colormaps[cmap](_colour_scale(table[column], limits)(table[column].to_numpy(dtype=float)))[:, :3]
-    shape = _shape(check_emitters(table), field_nm, pixel_nm)
+    shape, values = _shape(check_emitters(table), field_nm, pixel_nm), _column(table, column)
+    if cmap not in colormaps:
+        raise ValueError(f"there is no colour map {cmap!r}: matplotlib has rainbow, turbo, cool, viridis and others")
+    colours = colormaps[cmap](_colour_scale(values, limits)(values))[:, :3]
     draw = partial(_draw, table, shape, pixel_nm, sigma_nm, least_sigma_nm=least_sigma_nm)
     picture, number = np.stack([draw(weight=colour) for colour in colours.T], -1), draw()
     brightness = np.minimum(1, number/(white or white_level(number)))
@@ -138,17 +148,21 @@ def show_localizations(
     ax=None, # Axes to draw on; None for a new figure
     size:float=4., # Width of a new figure in inches
     least_sigma_nm:float=0., # Draw no molecule narrower than this, nm
+    limits:tuple[float, float]|None=None, # Values at the two ends of the colours; None for the least and the greatest
+    cmap:str="rainbow", # Colour map of matplotlib for the column
+    white:float|None=None, # Molecules per pixel drawn brightest; None for a level that suits the picture
 ): # The axes, in pixels of the picture
     "Show a list of molecules as a picture."
-    draw, unknown = partial(render_colour, column=colour) if colour else render, False
-    if sigma_nm is None and "uncertainty_nm" not in check_emitters(table): sigma_nm, unknown = USUAL_SIGMA_NM, True
+    draw = partial(render_colour, column=colour, limits=limits, cmap=cmap, white=white) if colour else render
+    unknown = sigma_nm is None and "uncertainty_nm" not in check_emitters(table)
+    if unknown: sigma_nm = USUAL_SIGMA_NM
     image = draw(table, field_nm=field_nm, pixel_nm=pixel_nm, sigma_nm=sigma_nm, least_sigma_nm=least_sigma_nm)
     if ax is None: _, ax = plt.subplots(figsize=(size, size*image.shape[0]/image.shape[1]), layout="constrained")
-    ax.imshow(image, cmap="inferno", vmin=0, vmax=None if colour else white_level(image))
+    ax.imshow(image, cmap="inferno", vmin=0, vmax=None if colour else white or white_level(image))
     ax.set(xticks=[], yticks=[])
     if unknown: ax.set_xlabel(f"no uncertainty_nm in the table: σ = {sigma_nm:g} nm for all", fontsize="small")
     if colour:
-        scale = ScalarMappable(_colour_scale(table[colour], None), "rainbow")
+        scale = ScalarMappable(_colour_scale(table[colour], limits), cmap)
         ax.figure.colorbar(scale, ax=ax, label=colour.replace("_", " "), shrink=0.8)
     return scale_bar(ax, pixel_nm)
 
@@ -161,6 +175,7 @@ def show_overlay(
     sigma_nm:float=15., # Width of the spots in nm
     ax=None, # Axes to draw on; None for a new figure
     size:float=4., # Width of a new figure in inches
+    labels:tuple[str, str]|None=("found", "other"), # What the magenta and the green table are; None for no legend
 ): # The axes, in pixels of the picture
     "Lay two lists over each other: white where they agree, magenta or green where one stands alone."
     places = [check_emitters(table)[["x_nm", "y_nm"]] for table in (found, other)]
@@ -170,6 +185,9 @@ def show_overlay(
     if ax is None: _, ax = plt.subplots(figsize=(size, size*green.shape[0]/green.shape[1]), layout="constrained")
     ax.imshow(np.stack([magenta, green, magenta], -1))
     ax.set(xticks=[], yticks=[])
+    if labels:
+        colours = [Patch(color=colour, label=label) for colour, label in zip(("magenta", "lime"), labels)]
+        ax.legend(handles=colours, loc="upper left", bbox_to_anchor=(0, 0), ncols=2, frameon=False, fontsize="small")
     return scale_bar(ax, pixel_nm)
 
 # %% ../nbs/21b_render.ipynb #a1381182
@@ -177,6 +195,7 @@ def save_picture(
     image:np.ndarray, # A rendering: molecules per pixel (H, W), or colours from 0 to 1 (H, W, 3)
     path:str|Path, # File to write, ending in .png
     pixel_nm:float, # Size of a pixel in nm
+    *,
     overwrite:bool=False, # Replace a file that is there
 ):
     "Save a rendering as a PNG with a scale bar, the brightness of numbers chosen as in `show_localizations`."
@@ -184,6 +203,9 @@ def save_picture(
     if len(shape) < 2 or 0 in shape or shape[2:] not in ((), (3,)):
         raise ValueError(f"a picture has the shape (H, W) or (H, W, 3), none of them 0, got {shape}")
     if not path.suffix: raise ValueError(f"{path} has no ending: a picture is called something.png")
+    if path.suffix.lower() in (".tif", ".tiff"):
+        raise ValueError(f"{path} would be a picture with a bar drawn into it: for the numbers and the size of the "
+                         "pixels use save_image(image, path, pixel_nm), and for a picture something.png")
     height, width = shape[:2]
     dots = max(1, round(480/width))
     with new_file(path, overwrite) as part:

@@ -7,7 +7,6 @@ __all__ = ['Rings', 'ring_correlation', 'frc', 'Detail', 'decorrelation', 'Error
            'show_quality']
 
 # %% ../nbs/22c_resolution.ipynb #84a0f7a6
-import warnings
 from dataclasses import dataclass
 from textwrap import fill
 
@@ -20,7 +19,7 @@ from scipy.optimize import minimize_scalar
 from scipy.signal.windows import tukey
 from scipy.sparse import csr_array
 
-from .core import check_emitters
+from .core import check_emitters, choose_pixel_nm, movie_shape, to_array
 from .localize import localize
 from .viz import busiest_window, draw_positions, mean_image, scale_bar, white_level
 
@@ -29,7 +28,7 @@ def _waves(
     image, # Image, (H, W)
 ) -> np.ndarray: # Its Fourier transform, half of it, (H, W//2 + 1)
     "Transform an image whose mean is taken away and whose border fades out."
-    image = np.asarray(image, dtype=float)
+    image = to_array(image).astype(float)
     if image.ndim != 2 or min(image.shape) < 16:
         raise ValueError(f"an image (H, W) of at least 16 x 16 pixels is needed, got the shape {image.shape}")
     if not np.isfinite(image).all(): raise ValueError("the image has values that are NaN or infinite")
@@ -71,16 +70,16 @@ def ring_correlation(
     threshold:float=1/7, # Least correlation that counts as agreement
 ) -> Rings: # Resolution, and the curve behind it
     "Compare two images ring by ring in Fourier space."
-    if np.shape(image) != np.shape(other):
-        raise ValueError(f"the two images differ in shape: {np.shape(image)} and {np.shape(other)}")
+    image, other = to_array(image), to_array(other)
+    if image.shape != other.shape: raise ValueError(f"the two images differ in shape: {image.shape} and {other.shape}")
     if not pixel_nm > 0: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    waves, others, (ring, count, rings) = _waves(image), _waves(other), _rings(np.shape(image))
+    waves, others, (ring, count, rings) = _waves(image), _waves(other), _rings(image.shape)
     both, one, two, size = (_sum_rings(part, ring, count, rings) for part in
                             ((waves*others.conj()).real, np.abs(waves)**2, np.abs(others)**2, np.ones(ring.shape)))
     correlation = both/np.sqrt(np.maximum(one*two, np.finfo(float).tiny))
     width = 1 + 2*max(1, rings//80)
     smooth = uniform_filter1d(correlation*size, width)/uniform_filter1d(size, width)
-    frequency = np.arange(rings)/(min(np.shape(image))*pixel_nm)
+    frequency = np.arange(rings)/(min(image.shape)*pixel_nm)
     resolution = _first_fall(frequency, smooth, correlation, size, threshold)
     return Rings(resolution or 2.*pixel_nm, frequency, smooth, limited=resolution is None)
 
@@ -141,14 +140,14 @@ class Detail:
 
 # %% ../nbs/22c_resolution.ipynb #6fdebf0b
 def decorrelation(
-    image, # Image, (H, W): finely drawn, so that its pixels do not limit it
-    pixel_nm:float, # Size of its pixels in nm
+    image, # Image, (H, W), or what `reconstruct` returned: finely drawn, so that its pixels do not limit it
+    pixel_nm:float|None=None, # Size of its pixels in nm; None where a reconstruction knows its own
     filters:int=40, # Number of high-pass filters
     drop:float=1e-3, # A maximum counts if the curve falls by this much behind it
 ) -> Detail: # Resolution, and the curve behind it
     "Find the highest frequency of an image that is not noise, from the image alone."
-    if not pixel_nm > 0: raise ValueError(f"pixel_nm must be greater than 0, got {pixel_nm}")
-    shape = np.shape(image)
+    pixel_nm = choose_pixel_nm(pixel_nm, getattr(image, "pixel_nm", None), "image", fine=True)
+    shape = to_array(image).shape
     strength, (ring, count, rings) = np.abs(_waves(image)), _rings(shape)
     if not strength.any(): raise ValueError("the image has the same value everywhere, so there is nothing to see")
     first, second, size = (_sum_rings(part, ring, count, rings) for part in
@@ -200,11 +199,11 @@ def _blur_and_bin(
 
 # %% ../nbs/22c_resolution.ipynb #26e38890
 def error_map(
-    image, # Reconstruction, (rH, rW)
+    image, # Reconstruction, (rH, rW), or what `reconstruct` returned
     widefield, # What the camera saw, (H, W): the mean of the movie, in counts
 ) -> ErrorMap: # RSP, RSE and the error in each camera pixel
     "Blur a reconstruction until it resembles the widefield image best, and see what is left."
-    image, widefield = np.asarray(image, dtype=float), np.asarray(widefield, dtype=float)
+    image, widefield = (to_array(picture).astype(float) for picture in (image, widefield))
     ratio = image.shape[0]//widefield.shape[0] if image.ndim == widefield.ndim == 2 else 0
     if ratio < 1 or image.shape != tuple(ratio*side for side in widefield.shape):
         raise ValueError(f"a reconstruction {image.shape} does not fit a widefield image {widefield.shape}: it must be "
@@ -237,44 +236,41 @@ class Quality:
 def assess(
     movie, # Counts (T, H, W): an array, or a movie opened from a file
     density, # Reconstruction: what `reconstruct` returned, or an image (rH, rW)
-    found:pd.DataFrame|None=None, # Localizations; None to list them from the reconstruction
-    pixel_nm:float|None=None, # Size of a pixel of the reconstruction in nm; None where it knows its own
+    found:pd.DataFrame|None=None, # Localizations; None to list them from what `reconstruct` returned
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where the data know it
 ) -> Quality: # Ring correlation, decorrelation and error map
     "Ask of a reconstruction whether it repeats, how fine it is, and whether it explains the movie."
-    pixel_nm = _known_pixel(density, pixel_nm)
+    pixel_nm, image = _fine_pixel(movie, density, pixel_nm), to_array(density).astype(float)
+    if found is None and not hasattr(density, "image"):
+        raise ValueError("an image does not say which half of the movie shows what: pass found=, the localizations")
     if found is None: found = localize(density, pixel_nm)
-    image = np.asarray(getattr(density, "image", density), dtype=float)
-    _check_pixels(movie, image, pixel_nm)
     explains = error_map(image, mean_image(movie))
     repeats = frc(found, field_nm=tuple(pixel_nm*side for side in image.shape))
     row, col, height, width = busiest_window(np.clip(image, 0, None), min(1., 4096/max(image.shape)))
     drawn = gaussian_filter(image[row:row + height, col:col + width], 1, mode="constant")
     return Quality(repeats, decorrelation(drawn, pixel_nm), explains)
 
-def _check_pixels(movie, image, pixel_nm):
-    camera_nm, fine = getattr(movie, "pixel_nm", None), image.shape[0]/movie.shape[1]
-    if camera_nm and not 0.99 < pixel_nm*fine/camera_nm < 1.01:
-        warnings.warn(f"{fine:g} pixels of {pixel_nm:g} nm to a camera pixel are {pixel_nm*fine:g} nm, and the movie "
-                      f"says {camera_nm:g} nm: {pixel_nm:g} nm is believed", stacklevel=3)
-
-def _known_pixel(density, pixel_nm):
-    pixel_nm = pixel_nm or getattr(density, "pixel_nm", None)
-    if pixel_nm is None: raise ValueError("the pixel size is missing: pass pixel_nm, that of the reconstruction")
-    return pixel_nm
+def _fine_pixel(movie, density, pixel_nm):
+    "The super-resolution pixel as given, as the density knows it, or as it follows from the movie's."
+    camera_nm, fine = getattr(movie, "pixel_nm", None), to_array(density).shape[0]/movie_shape(movie)[1]
+    known = getattr(density, "pixel_nm", None)
+    pixel_nm = choose_pixel_nm(pixel_nm, known, "density", fine=True, needed=camera_nm is None)
+    camera_nm = choose_pixel_nm(pixel_nm and pixel_nm*fine, camera_nm)
+    return pixel_nm or camera_nm/fine
 
 # %% ../nbs/22c_resolution.ipynb #5af4ac35
 def show_quality(
     movie, # Counts (T, H, W): an array, or a movie opened from a file
     density, # Reconstruction: what `reconstruct` returned, or an image (rH, rW)
-    found:pd.DataFrame|None=None, # Localizations; None to list them from the reconstruction
-    pixel_nm:float|None=None, # Size of a pixel of the reconstruction in nm; None where it knows its own
+    found:pd.DataFrame|None=None, # Localizations; None to list them from what `reconstruct` returned
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where the data know it
     quality:Quality|None=None, # What `assess` said; None to ask it
     size:float=3., # Width of a panel in inches
 ) -> np.ndarray: # The axes, four
     "Show a reconstruction with what can be said about it without the truth."
-    pixel_nm = _known_pixel(density, pixel_nm)
+    pixel_nm = _fine_pixel(movie, density, pixel_nm)
     quality = quality or assess(movie, density, found, pixel_nm)
-    drawn = gaussian_filter(np.asarray(getattr(density, "image", density), dtype=float), 1, mode="constant")
+    drawn = gaussian_filter(to_array(density).astype(float), 1, mode="constant")
     height, width = drawn.shape
     _, axes = plt.subplots(1, 4, figsize=(4.3*size, size*height/width + 0.6), layout="constrained")
     axes[0].imshow(drawn, cmap="inferno", vmin=0, vmax=white_level(drawn, 0.9))
@@ -285,7 +281,7 @@ def show_quality(
     for ax in axes[:2]: ax.set(xticks=[], yticks=[])
     _draw_curves(axes[2:], quality.repeats, quality.detail)
     errors = f"RSP {quality.explains.rsp:.3f}, RSE {quality.explains.rse:.3g} counts"
-    said = f"reconstruction, {len(movie)} frames", errors, str(quality.repeats), str(quality.detail)
+    said = f"reconstruction, {movie_shape(movie)[0]} frames", errors, str(quality.repeats), str(quality.detail)
     for ax, text in zip(axes, said): ax.set_title(fill(text, 28), size=9)
     return axes
 

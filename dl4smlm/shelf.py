@@ -138,27 +138,39 @@ def _get_archive(name, entry):
                      f"{file} on a machine that can, and put it into {_cache()}, or into a folder that the environment "
                      "variable DL4SMLM_WEIGHTS names")
 
+# %% ../nbs/23d_shelf.ipynb #c7e2a1d3
 def _get_bundle(name, entry):
     "Unpack a trained network into the cache folder."
-    parts, folder = _unpack(_get_archive(name, entry), f"{name}.zip"), _kept(name, entry)
+    return _keep(_get_archive(name, entry), f"{name}.zip", _kept(name, entry))
+
+def _open_archive(path):
+    "Unpack a bundle that `pack_bundle` wrote into the cache folder."
+    if path.stat().st_size > _MOST: raise ValueError(f"{path} is not a packed bundle: it is over {_MOST:,} bytes")
+    data = path.read_bytes()
+    folder = _kept(path.stem, {"sha256": hashlib.sha256(data).hexdigest()})
+    return folder if (folder/CARD).is_file() else _keep(data, str(path), folder)
+
+def _keep(data, what, folder):
+    parts = _unpack(data, what)
     try:
         with new_folder(folder, overwrite=True) as part:
             for file, data in parts.items(): (part/file).write_bytes(data)
     except (OSError, ValueError) as error:
         if not (folder/CARD).is_file():  # else another process was faster
-            raise ValueError(f"the trained network {name!r} cannot be kept in {folder} ({error}): free some space, or "
+            raise ValueError(f"the trained network {what} cannot be kept in {folder} ({error}): free some space, or "
                              "name another cache folder in the environment variable XDG_CACHE_HOME (on Windows "
                              "LOCALAPPDATA)") from None
     return folder
 
 # %% ../nbs/23d_shelf.ipynb #9dbbec50
 def find_bundle(
-    where:str|Path, # A folder, the name of a trained network, or an id on the hub: "owner/name"
+    where:str|Path, # A folder, a packed one, the name of a trained network, or an id on the hub: "owner/name"
     revision:str|None=None, # Branch, tag or commit on the hub
     token:str|None=None, # Your token of the hub, for what is private
 ) -> Path: # The folder
     "Find a bundle, and fetch it if it is not on this machine."
     if os.path.isdir(where): return Path(where)
+    if os.path.isfile(where): return _open_archive(Path(where))
     key, known = re.sub(r"[-_ ]", "", str(where)).lower(), shipped_models()
     for name, folder in known.items():
         if re.sub(r"[-_ ]", "", name).lower() == key: return folder or _get_bundle(name, _index()[name])

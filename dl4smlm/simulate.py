@@ -22,7 +22,7 @@ from .background import Background
 from .blinking import Blinking, check_values, draw_values
 from .camera import Camera, as_camera, expose
 from .core import check_emitters, make_emitters, make_generator, pick_device, progress_bar
-from .psf import PSF, GaussianPSF, check_psf, check_light, emitter_tensors
+from .psf import PSF, GaussianPSF, check_depth, check_psf, check_light, emitter_tensors
 from .structures import Uniform
 
 # %% ../nbs/05_simulate.ipynb #pr0t0c02
@@ -247,6 +247,12 @@ def _check_size(
                          "and size_px is in pixels")
     return int(size[0]), int(size[1])
 
+def _seen(path, field_nm):
+    "Height and width in nm of the part of the sample that the camera sees at some time, and its corner (x, y)."
+    lowest, highest = path.amin(0), path.amax(0)
+    more = (highest - lowest).tolist()
+    return (field_nm[0] + more[1], field_nm[1] + more[0]), (-highest).tolist()
+
 def _check_widths(
     emitters:pd.DataFrame, # Emitter table
     psf:PSF, # The point spread function
@@ -268,6 +274,8 @@ class Drift:
     walk_nm:float=0. # Standard deviation of the random step of a frame along each axis, nm
 
     def __post_init__(self):
+        if np.shape(self.velocity_nm) != (2,):
+            raise ValueError(f"velocity_nm must be two numbers, along x and y, got {self.velocity_nm}")
         if not 0 <= self.walk_nm < np.inf:
             raise ValueError(f"walk_nm, a standard deviation, must be 0 or more, got {self.walk_nm}")
         fastest = max(map(abs, (*self.velocity_nm, self.walk_nm)))
@@ -290,7 +298,7 @@ def move(
     path:Tensor, # Where the sample is in each frame, x and y in nm, (T, 2)
 ) -> pd.DataFrame: # The table with new positions, and columns drift_x_nm and drift_y_nm
     "Move emitters with the sample."
-    x, y = np.asarray(path.cpu(), dtype=float)[emitters["frame"]].T
+    x, y = np.asarray(path.cpu(), dtype=float)[emitters["frame"].to_numpy(dtype=int)].T
     return emitters.assign(x_nm=emitters["x_nm"] + x, y_nm=emitters["y_nm"] + y, drift_x_nm=x, drift_y_nm=y)
 
 # %% ../nbs/05_simulate.ipynb #0058c681
@@ -314,8 +322,10 @@ def simulate(
     stream:bool=False, # Film while `save_movie` writes, for a movie that memory cannot hold
 ) -> tuple[np.ndarray, pd.DataFrame]: # Movie in counts, uint16, (T, H, W), and the emitter table
     "Make a movie of blinking molecules, and the table of where they are."
-    generator, psf, camera = make_generator(seed, pick_device(device)), check_psf(psf), as_camera(camera)
+    frames, psf, camera = _check_frames(frames), check_psf(psf), as_camera(camera)
+    check_depth([psf], z_nm)
     size, field_nm = _check_size(size_px), tuple(n*camera.pixel_nm for n in _check_size(size_px))
+    generator = make_generator(seed, pick_device(device))
     path = None if drift is None else drift.path(frames, generator)
     seen_nm, corner = (field_nm, (0., 0.)) if path is None or structure is not None else _seen(path, field_nm)
     if count is not None: count = count*(math.prod(seen_nm)/math.prod(field_nm))
@@ -326,9 +336,3 @@ def simulate(
     if drift is None: return movie, truth
     inside = truth["x_nm"].between(0, field_nm[1], "left") & truth["y_nm"].between(0, field_nm[0], "left")
     return movie, truth[inside].reset_index(drop=True)
-
-def _seen(path, field_nm):
-    "Height and width in nm of the part of the sample that the camera sees at some time, and its corner (x, y)."
-    lowest, highest = path.amin(0), path.amax(0)
-    more = (highest - lowest).tolist()
-    return (field_nm[0] + more[1], field_nm[1] + more[0]), (-highest).tolist()

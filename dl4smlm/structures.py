@@ -43,10 +43,11 @@ def draw_filament(
     for name, value in [("field_nm", min(field_nm)), ("persistence_nm", persistence_nm), ("step_nm", step_nm)]:
         if not value > 0: raise ValueError(f"{name} must be greater than 0, got {value}")
     (height, width), middle = field_nm, math.ceil(1.5*math.hypot(*field_nm)/step_nm)
-    corner = torch.tensor([float(width), float(height)])
-    start = torch.rand(2, generator=generator)*corner
-    turns = torch.randn(2*middle + 1, generator=generator)*math.sqrt(step_nm/persistence_nm)
-    angle = 2*math.pi*torch.rand(1, generator=generator) + turns.cumsum(0)
+    source = {"generator": generator, "device": generator.device if generator else None}
+    corner = torch.tensor([float(width), float(height)], device=source["device"])
+    start = torch.rand(2, **source)*corner
+    turns = torch.randn(2*middle + 1, **source)*math.sqrt(step_nm/persistence_nm)
+    angle = 2*math.pi*torch.rand(1, **source) + turns.cumsum(0)
     points = step_nm*torch.stack([angle.cos(), angle.sin()], 1).cumsum(0)
     points = start + (points - points[middle])
     outside = ((points < 0) | (points >= corner)).any(1).nonzero()[:, 0]

@@ -17,6 +17,7 @@ from .containers import open_h5, read_decode_h5, read_picasso, read_smlm, write_
 from .core import as_path, check_emitters, new_file
 from .formats import (ZEROCOST, is_number, read_challenge, read_decode_csv, read_liteloc, read_plain, read_zerocost,
                              write_challenge, write_decode_csv, write_liteloc, write_plain, write_zerocost)
+from .strangers import check_file
 from .thunderstorm import read_headers, read_thunderstorm, write_thunderstorm
 from .tiff import check_pixel_size_nm
 
@@ -31,6 +32,7 @@ class Format:
     beside:str|None = None # Ending of a second file that is written beside it
 
 def _is_h5(path):
+    check_file(path, "table")
     with open(path, "rb") as file: return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 def _read_decode(path, *rest, **options):
@@ -100,6 +102,7 @@ def _format(name):
 def save_localizations(
     table:pd.DataFrame, # Localizations: frame (from 0), x_nm, y_nm and any other columns of numbers
     path:str|Path, # File to write
+    *,
     overwrite:bool=False, # Replace a file that is there
     format:str|None=None, # Name of the format; None for that of the ending (.csv is thunderstorm)
     pixel_nm:float|None=None, # Size of a camera pixel in nm, needed by Picasso and DECODE

@@ -183,8 +183,8 @@ def read_thunderstorm(
     path:str|Path, # CSV file with the columns frame, x [nm], y [nm] and any others of the format
     pixel_nm:float|None=None, # Size of a pixel in nm, needed if positions are in pixels
     first_frame:int=1, # Number of the movie's first frame in this file
-    renamed:dict|None=None, # Headers that stand for others: {header in the file: header of ThunderSTORM}
     drop_broken:bool=False, # Leave out rows without a finite number in a column that we know, with a warning
+    renamed:dict|None=None, # Headers that stand for others: {header in the file: header of ThunderSTORM}
 ) -> pd.DataFrame: # Localizations: frame (from 0), x_nm, y_nm and the others
     "Read a ThunderSTORM CSV file; unknown columns are left out unless all their values are numbers, with a warning."
     path = Path(path)

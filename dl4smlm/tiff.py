@@ -63,35 +63,40 @@ _LETTERS = dict(zip("CZT", _AXES))
 def _imagej_lines(page):
     return dict(line.split("=", 1) for line in page.imagej_description.splitlines() if "=" in line)
 
-def _ome_pixels(page):
-    return [e for e in ElementTree.fromstring(page.description).iter() if e.tag.endswith("}Pixels")]
+def _ome(page):
+    "Return the name that a file has in its OME description, and the element of each OME image."
+    root = ElementTree.fromstring(page.description) if page.is_ome else ElementTree.Element("none")
+    return root.get("UUID"), [e for e in root.iter() if e.tag.endswith("Pixels")]
 
-def _described(path, page, series):
-    "Read the sizes of all axes but height and width from the description of a page, and the OME element of the series."
-    pixels = _ome_pixels(page) if page.is_ome else []
+def _one_series(path, series, pixels):
+    "Return the element of the OME image that was asked for; None if there are none."
     if series is not None and not 0 <= series < max(1, len(pixels)):
         raise ValueError(f"{path} has the series 0 to {max(1, len(pixels)) - 1}, and series={series} was asked for")
     if len(pixels) > 1 and series is None:
         sizes = "; ".join(f"{p.get('SizeT', 1)} frames of {p.get('SizeY')} x {p.get('SizeX')}" for p in pixels[:9])
         raise ValueError(f"{path} has {len(pixels)} OME images ({sizes}): choose one, series=0 to {len(pixels) - 1}")
-    if pixels:
-        chosen = pixels[series or 0]
-        order = [letter for letter in chosen.get("DimensionOrder", "XYCZT") if letter in _LETTERS]
-        return {_LETTERS[letter]: int(chosen.get(f"Size{letter}", 1)) for letter in order}, chosen
+    return pixels[series or 0] if pixels else None
+
+def _described(page, pixels=None):
+    "Read the sizes of all axes but height and width, the fastest first: from an OME element, or what the page says."
+    if pixels is not None:
+        order = [letter for letter in pixels.get("DimensionOrder", "XYCZT") if letter in _LETTERS]
+        return {_LETTERS[letter]: int(pixels.get(f"Size{letter}", 1)) for letter in order}
     if page.is_imagej:
         lines = _imagej_lines(page)
         sizes, images = {name: int(lines.get(name, 1)) for name in _AXES}, int(lines.get("images", 1))
-        return sizes if math.prod(sizes.values()) == images else {"images": images}, None
+        return sizes if math.prod(sizes.values()) == images else {"images": images}
     found = re.match(r'\{"shape": \[([\d, ]+)\]', page.description)
     shape = [int(size) for size in found[1].split(",")] if found else []
     while shape and tuple(shape[-2:]) != page.shape: shape.pop()
-    return {f"axis {i}": size for i, size in reversed(list(enumerate(shape[:-2])))}, None
+    return {f"axis {i}": size for i, size in reversed(list(enumerate(shape[:-2])))}
 
 # %% ../nbs/05c_tiff.ipynb #bf9f807c
 def _check_count(path, sizes, page, images, part):
     "Compare the images that are promised with those that are there; return whether they follow without directories."
     promised = math.prod(sizes.values())
     run = images == 1 < promised and page.is_contiguous and page.compression == 1
+    if part and run: run = not page.is_ome and page.dataoffsets[0] + 2*page.nbytes <= page.parent.filehandle.size
     if promised > images and not run and not part:
         raise ValueError(f"{path} says that it has {promised} images, but holds {images}: it is cut short, or the "
                          "others are in other files: open the folder that has all of them")
@@ -112,20 +117,43 @@ def _check_choice(path, sizes, choice):
                      + (f"choose {' and '.join(ways)}" if ways else "save one of them as a file of its own"))
 
 # %% ../nbs/05c_tiff.ipynb #b44b4524
-def _plane_numbers(sizes, pixels, images):
-    "Return the number of the image that holds each plane, (slowest axis, ..., fastest axis); -1 for one elsewhere."
-    total, shape = math.prod(sizes.values()), tuple(reversed(sizes.values()))
-    data = [e for e in pixels if e.tag.endswith("}TiffData")] if pixels is not None else []
-    if not data: return np.arange(total).reshape(shape)
+def _planes(path, sizes, data, uuid, images):
+    "Return the planes that a file holds, in their order, and the number of the image of each."
+    total, name = math.prod(sizes.values()), Path(path).name
+    if not data: return (np.arange(min(total, images)),)*2
     strides = dict(zip(sizes, np.cumprod([1, *sizes.values()]).tolist()))
-    numbers = np.full(total, -1)
+    planes, numbers = [], []
     for e in data:
+        elsewhere = len(e) and e[0].text != uuid and re.split(r"[/\\]", e[0].get("FileName", ""))[-1] != name
         ifd, count = e.get("IFD"), e.get("PlaneCount")
-        first = sum(int(e.get(f"First{letter}", 0))*strides.get(name, 0) for letter, name in _LETTERS.items())
+        first = sum(int(e.get(f"First{letter}", 0))*strides.get(axis, 0) for letter, axis in _LETTERS.items())
+        if elsewhere or first < 0 or (start := int(ifd or 0)) < 0: continue
         count = int(count) if count is not None else 1 if ifd is not None else total
-        count = max(0, min(count, total - first, images - int(ifd or 0)))
-        numbers[first:first + count] = int(ifd or 0) + np.arange(count)
-    return numbers.reshape(shape)
+        count = min(count, total - first, images - start)
+        planes += range(first, first + count)
+        numbers += range(start, start + count)
+        if len(planes) > images: break # some twice, which is found out below
+    order = np.argsort(planes, kind="stable")
+    return np.array(planes, int)[order], np.array(numbers, int)[order]
+
+def _all_once(planes, numbers):
+    return len(planes) == len(np.unique(planes)) == len(np.unique(numbers))
+
+def _pick(path, sizes, picked, data, planes, numbers, images, part):
+    "Return the numbers of the images at some places on some axes; of a part of a set, those that it holds."
+    ends = dict(zip(sizes, np.cumprod(list(sizes.values())).tolist()))
+    promised, period = math.prod(sizes.values()), max((ends[name] for name in picked), default=1)
+    cut = part and images < promised and not any(map(len, data)) and images % period
+    if cut or images > promised and not data or not _all_once(planes, numbers):
+        raise ValueError(f"{path} holds {images} images and describes {promised}, and does not say which of them are "
+                         "those that were chosen")
+    wanted = promised//math.prod(sizes[name] for name in picked)
+    for name, number in picked.items():
+        here = planes//(ends[name]//sizes[name]) % sizes[name] == number
+        planes, numbers = planes[here], numbers[here]
+    if len(numbers) < max(1, wanted) and not part:
+        raise ValueError(f"{path} has only some of these images, the others are in other files")
+    return numbers
 
 # %% ../nbs/05c_tiff.ipynb #2b431a94
 def frame_numbers(
@@ -138,15 +166,19 @@ def frame_numbers(
     part:bool=False, # Whether the file is one of several that belong together
 ) -> tuple[np.ndarray|range, bool]: # Number of each frame's image, (T,); whether they follow without directories
     "Find the images of a file that are the frames of its movie."
-    sizes, pixels = _described(path, page, series)
+    (uuid, pixels), choice = _ome(page), {"channels": channel, "slices": z}
+    chosen = _one_series(path, series, pixels)
+    if page.is_ome and not pixels and {series, channel, z} != {None}:
+        raise ValueError(f"{path} leaves the description of its images to another file: nothing can be chosen from it")
+    sizes = _described(page, chosen)
     run = _check_count(path, sizes, page, images, part)
-    _check_choice(path, sizes, choice := {"channels": channel, "slices": z})
-    if series is None and channel is None and z is None:
-        return range(images if part else max(images, math.prod(sizes.values()))), run
-    numbers = _plane_numbers(sizes, pixels, images)
-    numbers = numbers[tuple(slice(None) if choice.get(n) is None else choice[n] for n in reversed(sizes))].ravel()
-    if (numbers < 0).any(): raise ValueError(f"{path} has only some of these images, the others are in other files")
-    return numbers, run
+    _check_choice(path, sizes, choice)
+    if run: images = math.prod(sizes.values())
+    data = [] if chosen is None else [e for e in chosen if e.tag.endswith("TiffData")]
+    planes, numbers = _planes(path, sizes, data, uuid, images)
+    picked = {name: number for name, number in choice.items() if number is not None and sizes.get(name, 1) > 1}
+    if picked or len(pixels) > 1: return _pick(path, sizes, picked, data, planes, numbers, images, part), run
+    return numbers if len(numbers) == images and _all_once(planes, numbers) else range(images), run
 
 # %% ../nbs/05c_tiff.ipynb #c22122a2
 def _check_page(path, page, length):
@@ -171,11 +203,12 @@ def _check_page(path, page, length):
 _NM = LENGTHS_NM | {r"\u00b5m": 1e3, 2: 2.54e7, 3: 1e7} # 2 and 3: numbers of ResolutionUnit
 PIXEL_NM = (1, 2000) # what can be the pixel of a microscope's image
 
-def _pixel_sizes(page):
+def _pixel_sizes(page, series):
     "Yield the pixel sizes (x, y) in nm that the metadata give, the most reliable first."
-    for pixels in [e.attrib for e in _ome_pixels(page)] if page.is_ome else []:
+    for pixels in _ome(page)[1][series:series + 1]:
         sizes = [(pixels.get(f"PhysicalSize{a}", "nan"), pixels.get(f"PhysicalSize{a}Unit", "µm")) for a in "XY"]
         yield [float(size)*_NM.get(unit, math.nan) for size, unit in sizes]
+    if series: return # what follows is about the first image of the file
     counts = [page.tags.valueof(f"{a}Resolution") for a in "XY"]
     if None in counts or 0 in np.ravel(counts): return
     units = [_imagej_lines(page).get("unit", "").strip().lower()] if page.is_imagej else []
@@ -184,10 +217,11 @@ def _pixel_sizes(page):
 
 def pixel_size(
     page:TiffPage, # First page of a file
+    series:int=0, # Which OME image, if there are several
 ) -> tuple[float|None, str]: # Size of a pixel in nm if it can be believed, and what else the file says
     "Find the size of a pixel in the metadata of a TIFF page."
     doubt = ""
-    for x, y in _pixel_sizes(page):
+    for x, y in _pixel_sizes(page, series):
         if PIXEL_NM[0] <= x <= PIXEL_NM[1] and abs(x - y) <= 0.01*x: return float(f"{x:.9g}"), ""
         if math.isfinite(x) and math.isfinite(y): doubt = doubt or f"pixels of {x:.6g} x {y:.6g} nm"
     return None, doubt
@@ -255,13 +289,14 @@ class TiffFrames:
         check_file(self.path, "TIFF file")
         self.offsets, self.file = image_offsets(self.path), open(self.path, "rb")
         self.tif = TiffFile(self.file)
-        self.numbers, run = frame_numbers(self.path, _page(self, 0), len(self.offsets), part=part, **choice)
-        first = _page(self, 0 if run else int(self.numbers[0]))
+        first = _page(self, 0)
+        self.pixel_nm, self.doubt = pixel_size(first, choice.get("series") or 0)
+        self.numbers, run = frame_numbers(self.path, first, len(self.offsets), part=part, **choice)
+        if not run and len(self.numbers): first = _page(self, int(self.numbers[0]))
         self.shape, self.dtype = (len(self.numbers), *first.shape), first.dtype
-        self.pixel_nm, self.doubt = pixel_size(_page(self, 0))
         self.run, self.plain = first.dataoffsets[0] if run else None, _PlainPages(self.file, self.tif, first)
         self._stored = self.dtype.newbyteorder(self.tif.byteorder)
-        for number in {0 if first.compression != 1 else -1, -1}: self.read(number)
+        for number in {0 if first.compression != 1 else -1, -1} if len(self.numbers) else (): self.read(number)
 
     def read(self, number):
         "Read a frame (H, W) by its number, from 0."

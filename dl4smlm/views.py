@@ -16,10 +16,10 @@ from matplotlib import pyplot as plt
 from matplotlib.lines import Line2D
 from scipy.ndimage import gaussian_filter
 
-from .core import check_emitters, to_array
+from .core import check_emitters, choose_pixel_nm, movie_shape, to_array
 from .evaluate import outcomes
 from .metrics import nmse, ssim
-from .viz import draw_positions, mean_image, scale_bar, show_images, white_level
+from .viz import check_history, draw_positions, mean_image, scale_bar, show_images, white_level
 
 # %% ../nbs/25c_views.ipynb #10a341dc
 def _picture(density, frame, label):
@@ -32,35 +32,38 @@ def _picture(density, frame, label):
                          "them with keep_frames=True")
     return image[frame]
 
+def _known_pixel(named): return next(filter(None, (getattr(one, "pixel_nm", None) for one in named.values())), None)
+
+def _draw(named, truth, pixel_nm, frame, blur_px):
+    pictures = {label: _picture(density, frame, label) for label, density in named.items()}
+    shapes = {picture.shape for picture in pictures.values()}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+        raise ValueError(f"predictions must be images (rH, rW) of one shape, at least one, got {sorted(shapes)}")
+    if truth is not None:
+        first = getattr(next(iter(named.values())), "first", 0)  # tables number the frames of the whole movie
+        shown = truth if frame is None else truth[truth["frame"] == frame + first]
+        truth = draw_positions(shown, next(iter(shapes)), pixel_nm, blur_px)
+    if blur_px: pictures = {label: gaussian_filter(p, blur_px, mode="constant") for label, p in pictures.items()}
+    return pictures, truth
+
 def draw_pictures(
     densities, # One prediction or several by label: what `reconstruct` returned, an image (rH, rW), or (T, rH, rW)
     truth:pd.DataFrame|None=None, # Table of emitters, if known
-    pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where a prediction knows it
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where a prediction knows it
     frame:int|None=None, # Draw this frame alone, counted from 0; None for the sum of all
     blur_px:float=1., # Blur of truth and predictions in super-resolution pixels; 0 for none
 ) -> tuple[dict[str, np.ndarray], np.ndarray|None, float|None]: # Predictions by label, truth, size of a pixel in nm
     "Draw predictions and truth on one grid, blurred alike, in emitters per pixel."
     named = densities if isinstance(densities, Mapping) else {"prediction": densities}
-    pictures = {label: _picture(density, frame, label) for label, density in named.items()}
-    shapes = {picture.shape for picture in pictures.values()}
-    if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-        raise ValueError(f"predictions must be images (rH, rW) of one shape, at least one, got {sorted(shapes)}")
-    sizes = (getattr(density, "pixel_nm", None) for density in named.values())
-    pixel_nm = pixel_nm or next(filter(None, sizes), None)
-    if truth is not None:
-        if pixel_nm is None:
-            raise ValueError("positions are in nm: pass pixel_nm, the size of a super-resolution pixel")
-        shown = truth if frame is None else truth[truth["frame"] == frame]
-        truth = draw_positions(shown, next(iter(shapes)), pixel_nm, blur_px)
-    if blur_px: pictures = {label: gaussian_filter(p, blur_px, mode="constant") for label, p in pictures.items()}
-    return pictures, truth, pixel_nm
+    pixel_nm = choose_pixel_nm(pixel_nm, _known_pixel(named), "prediction", fine=True, needed=truth is not None)
+    return *_draw(named, truth, pixel_nm, frame, blur_px), pixel_nm
 
 # %% ../nbs/25c_views.ipynb #5b5be897
 def show_models(
     movie, # Counts (T, H, W): an array, a tensor, or a movie opened from a file
     densities, # One prediction or several by label: what `reconstruct` returned, an image (rH, rW), or (T, rH, rW)
     truth:pd.DataFrame|None=None, # Table of emitters, if known
-    pixel_nm:float|None=None, # Size of a camera pixel in nm; None where a prediction knows its own
+    pixel_nm:float|None=None, # A camera pixel in nm, not a super-resolution one; None where the data know it
     frame:int|None=None, # Show this frame alone, counted from 0; None for the whole movie
     zoom:tuple[int, int, int, int]|None=None, # Window: left, top, width, height in camera pixels; None for the field
     blur_px:float=1., # Blur of truth and predictions in super-resolution pixels; 0 for none
@@ -69,21 +72,24 @@ def show_models(
 ) -> np.ndarray: # The axes: camera, truth if known, then each prediction
     "Show what the camera saw, the truth and the predictions of several networks on one scale."
     named = densities if isinstance(densities, Mapping) else {"prediction": densities}
-    height, width = movie.shape[-2:]
-    tall, wide = next(iter(draw_pictures(named, frame=frame)[0].values())).shape
+    _, height, width = movie_shape(movie)
+    tall, wide = next(iter(_draw(named, None, None, frame, 0)[0].values())).shape
     if tall*width != wide*height or tall % height:
         raise ValueError(f"predictions of {tall} x {wide} pixels do not fit frames of {height} x {width}: they must be "
                          "a whole number of times finer, the same along both axes")
     r = tall//height
-    pictures, true, fine_nm = draw_pictures(named, truth, pixel_nm and pixel_nm/r, frame, blur_px)
+    known = _known_pixel(named)
+    pixel_nm = choose_pixel_nm(pixel_nm, known*r if known else getattr(movie, "pixel_nm", None),
+                               "movie of these predictions" if known else "movie", needed=truth is not None)
+    pictures, true = _draw(named, truth, pixel_nm and pixel_nm/r, frame, blur_px)
     shown = ({} if true is None else {"truth": true}) | pictures
     white = max(white_level(picture, 0.9) for picture in ([true] if true is not None else shown.values()))
-    seen = mean_image(movie) if frame is None else np.asarray(movie[frame], dtype=float)
+    seen = mean_image(movie) if frame is None else to_array(movie[frame]).astype(float)
     seen, title = seen - np.percentile(seen, 1), "camera, mean" if frame is None else f"camera, frame {frame}"
     left, top, width, height = zoom or (0, 0, width, height)
     cut = [seen[top:top + height, left:left + width]]
     cut += [picture[r*top:r*(top + height), r*left:r*(left + width)] for picture in shown.values()]
-    axes = show_images(cut, [title, *shown], fine_nm and [fine_nm*r] + [fine_nm]*len(shown),
+    axes = show_images(cut, [title, *shown], pixel_nm and [pixel_nm] + [pixel_nm/r]*len(shown),
                        [white_level(cut[0], 0.98)] + [white]*len(shown), columns=columns, size=size)
     axes[0].figure.colorbar(axes[-1].images[0], ax=list(axes), label="emitters per pixel", shrink=0.8)
     return axes
@@ -92,7 +98,7 @@ def show_models(
 def show_errors(
     densities, # One prediction or several by label: what `reconstruct` returned, an image (rH, rW), or (T, rH, rW)
     truth:pd.DataFrame, # Table of emitters
-    pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where a prediction knows it
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where a prediction knows it
     frame:int|None=None, # Show this frame alone, counted from 0; None for the sum of all
     blur_px:float=1., # Blur of truth and predictions in super-resolution pixels; 0 for none
     columns:int|None=None, # Panels in a row; None for all, up to 5
@@ -117,16 +123,17 @@ def blend(
     white:float|None=None, # Value of both drawn brightest; None for the white level of the brighter one
 ) -> np.ndarray: # Red, green and blue from 0 to 1, (H, W, 3)
     "Lay two pictures over each other on one scale: grey to white where they agree."
-    if np.shape(image) != np.shape(other):
-        raise ValueError(f"the two pictures differ in shape: {np.shape(image)} and {np.shape(other)}")
+    image, other = to_array(image), to_array(other)
+    if image.shape != other.shape:
+        raise ValueError(f"the two pictures differ in shape: {image.shape} and {other.shape}")
     white = white or max(white_level(image), white_level(other))
-    magenta, green = (np.clip(np.asarray(picture, dtype=float)/white, 0, 1) for picture in (image, other))
+    magenta, green = (np.clip(picture/white, 0, 1) for picture in (image, other))
     return np.stack([magenta, green, magenta], -1)
 
 def show_agreement(
     densities, # One prediction or several by label: what `reconstruct` returned, an image (rH, rW), or (T, rH, rW)
     truth:pd.DataFrame, # Table of emitters
-    pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where a prediction knows it
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where a prediction knows it
     frame:int|None=None, # Show this frame alone, counted from 0; None for the sum of all
     blur_px:float=1., # Blur of truth and predictions in super-resolution pixels; 0 for none
     size:float=2.6, # Width of a panel in inches
@@ -159,7 +166,7 @@ def show_outcomes(
     if not (isinstance(pixel_nm, Real) and pixel_nm > 0):
         raise ValueError(f"pixel_nm must be the size of a pixel of the image in nm, greater than 0, got {pixel_nm!r}")
     for table in (found, truth): check_emitters(table)
-    ax = image if hasattr(image, "add_line") else _grey(np.asarray(image), pixel_nm, size)
+    ax = image if hasattr(image, "add_line") else _grey(to_array(image), pixel_nm, size)
     if frame is not None: found, truth = (table[table["frame"] == frame] for table in (found, truth))
     table = outcomes(found, truth, radius_nm)
     x, y, dx, dy = (table[name].to_numpy(dtype=float)/pixel_nm for name in ("x_nm", "y_nm", "dx_nm", "dy_nm"))
@@ -188,7 +195,7 @@ def _grey(image, pixel_nm, size):
 def show_values(
     densities, # One prediction or several by label: what `reconstruct` returned, an image (rH, rW), or (T, rH, rW)
     truth:pd.DataFrame, # Table of emitters
-    pixel_nm:float|None=None, # Size of a super-resolution pixel in nm; None where a prediction knows it
+    pixel_nm:float|None=None, # A super-resolution pixel in nm, not the camera's; None where a prediction knows it
     frame:int|None=None, # Show this frame alone, counted from 0; None for the sum of all
     blur_px:float=1., # Blur of truth and predictions in super-resolution pixels; 0 for none
     bins:int=50, # Number of classes of values
@@ -215,9 +222,8 @@ def show_histories(
     ax=None, # Axes to draw on; None for a new figure
 ): # The axes
     "Draw the training curves of several networks: validation full, training dashed."
-    missing = [label for label, history in histories.items() if not len(history)]
-    if missing or not histories:
-        raise ValueError(f"there is no history to draw{' of ' + ', '.join(missing) if missing else ''}: train first")
+    if not histories: raise ValueError("there is no history to draw: train first")
+    for label, history in histories.items(): check_history(history, f"the history of {label}")
     if ax is None: _, ax = plt.subplots(figsize=(5, 3), layout="constrained")
     for k, (label, history) in enumerate(histories.items()):
         epochs, valid = history.index.to_numpy(dtype=float), history["valid"].to_numpy(dtype=float)

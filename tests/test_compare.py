@@ -1,10 +1,12 @@
 "A contest is fair: the same batches for all, and a movie and a table that belong together and to the networks."
 import numpy as np
 import pytest
+import torch
+from torch.utils.data import BatchSampler, DataLoader
 
 import dl4smlm as smlm
 from dl4smlm.checkpoint import loader_generators
-from dl4smlm.compare import judge, score_groups
+from dl4smlm.compare import epochs_in, judge, score_groups
 from dl4smlm.io import Movie
 
 quiet = {"device": "cpu", "progress": False, "draws": 4}
@@ -29,9 +31,17 @@ def opened(tmp_path):
     with smlm.open_movie(tmp_path/"movie.tif") as movie: yield movie
 
 
+def shuffled(hidden=False):
+    "Loaders that cut at random: by a sampler, or by one within a batch sampler."
+    train, valid = smlm.make_loaders(MOVIE, TRUTH, smlm.Camera(), upscale=4, patch_px=16, batch_size=8, patches=16)
+    if hidden: train = DataLoader(train.dataset, batch_sampler=BatchSampler(train.sampler, 8, False))
+    return train, valid
+
+
+@pytest.mark.parametrize("hidden", [False, True])
 @pytest.mark.parametrize("minutes", [None, 1e-9])
-def test_every_network_draws_the_same_batches_from_loaders_that_shuffle(minutes):
-    loaders = smlm.make_loaders(MOVIE, TRUTH, smlm.Camera(), upscale=4, patch_px=16, batch_size=8, patches=16)
+def test_every_network_draws_the_same_batches_from_loaders_that_shuffle(minutes, hidden):
+    loaders = shuffled(hidden)
     before = [generator.get_state() for generator in loader_generators(loaders[0])]
     contest = smlm.compare({"a": tiny(), "b": tiny()}, *loaders, (MOVIE, TRUTH), epochs=2, minutes=minutes, **quiet)
     a, b = (contest.history[contest.history["network"] == label][["train", "valid"]].to_numpy() for label in "ab")
@@ -39,6 +49,18 @@ def test_every_network_draws_the_same_batches_from_loaders_that_shuffle(minutes)
     alone = smlm.compare({"b": tiny()}, *loaders, (MOVIE, TRUTH), epochs=2, minutes=minutes, **quiet)
     np.testing.assert_array_equal(alone.history[["train", "valid"]].to_numpy(), b)
     for generator, state in zip(loader_generators(loaders[0]), before): assert generator.get_state().equal(state)
+    assert before
+
+
+def test_timing_an_epoch_leaves_no_trace():
+    "Neither on the network, its batch statistics and its mode, nor on the data, nor on the random numbers."
+    (train, valid), network = streams(upscale=4), tiny().train()
+    torch.manual_seed(0)
+    random, before = torch.get_rng_state(), {name: value.clone() for name, value in network.state_dict().items()}
+    assert epochs_in(1e-9, network, train, valid, torch.nn.functional.mse_loss, "cpu") == 1
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items()) and network.training
+    assert all(weight.grad is None for weight in network.parameters()) and network.normalise is None
+    assert train.epoch == valid.epoch == 0 and torch.equal(torch.get_rng_state(), random)
 
 
 def test_a_movie_is_judged_by_the_pixel_size_of_its_file(opened):

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from dl4smlm.camera import Camera
 from dl4smlm.data import make_loaders
-from dl4smlm.distill import attentive_loss, distill, find_layer, teacher_errors, trust, watch_layer, weights_before
+from dl4smlm.distill import attentive_loss, distill, find_layer, teacher_errors, trust, watch_layers, weights_before
 from dl4smlm.learner import Learner
 from dl4smlm.live import LiveSimulation
 from dl4smlm.losses import L1L2Loss
@@ -62,7 +62,7 @@ def test_every_pair_with_hints(taught, teaching):
     train, valid = data(1, 2, 9)
     first = distill(student, teacher, train, valid, epochs=1, hint=hint, **alike)
     assert list(first.index) == [("hint", 1), ("imitate", 1)] and first.notna().all(axis=None)
-    assert same(state(teacher), before) and not teacher.training
+    assert same(state(teacher), before) and all(part.training for part in teacher.modules())  # as it came
     assert all(weight.grad is None and weight.requires_grad for weight in teacher.parameters())
     assert not any(layer._forward_hooks for model in (student, teacher) for layer in model.modules())
     assert all(weight.requires_grad for weight in student.parameters())
@@ -120,7 +120,7 @@ def test_trust_is_between_0_and_1_only_when_clamped():
 
 def test_errors_of_the_teacher_are_those_of_each_sample():
     "Whatever the batches, in order; and the same as one sample at a time through the loss."
-    teacher, (train, _) = make(), data(batches=3)
+    teacher, (train, _) = make().eval(), data(batches=3)
     x, y = (torch.cat(part) for part in zip(*train))
     found = teacher_errors(teacher, train, device="cpu")
     one_by_one = DataLoader(TensorDataset(x, y), batch_size=1)
@@ -203,7 +203,7 @@ def test_what_cannot_work_is_refused():
 
 def test_a_hook_is_gone_even_after_an_error():
     model = make()
-    with pytest.raises(ValueError, match="frames must have"), watch_layer(model, "chain"): model(torch.zeros(3))
+    with pytest.raises(ValueError, match="frames must have"), watch_layers(model, "chain"): model(torch.zeros(3))
     assert not find_layer(model, "chain")._forward_hooks
 
 

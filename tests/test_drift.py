@@ -158,3 +158,12 @@ def test_what_no_picture_can_show_is_refused():
     with pytest.raises(ValueError, match="too coarse to find a drift: are these nm?"): find(table, lost)
     with pytest.raises(ValueError, match="too coarse to find a drift"): find(table, lost.assign(y_nm=3000.))
     with pytest.raises(ValueError, match="too large to find a drift"): find_drift(table, BLOCKS, pixel_nm=0.01)
+
+
+def test_whole_frame_numbers_with_a_point_are_as_good_beside_a_still_place():
+    table, _ = creep("filaments", 0)
+    together = pd.concat([table, hot_pixels(1, 0)], ignore_index=True)
+    way, said = find(together)
+    again, _ = find(together.astype({"frame": float}))
+    assert len(said) == 1 and said[0].startswith("1 place stood still")
+    pd.testing.assert_frame_equal(way, again)

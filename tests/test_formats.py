@@ -2,6 +2,7 @@
 import io
 import json
 import os
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -12,8 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dl4smlm.core import make_emitters
+from dl4smlm.formats import read_zerocost
+from dl4smlm.io import save_image, save_movie
 from dl4smlm.strangers import LENGTHS_NM
 from dl4smlm.tables import FORMATS, read_localizations, save_localizations, table_format
+from dl4smlm.thunderstorm import read_thunderstorm
 
 DATA = Path(os.environ.get("DL4SMLM_DATA", "no folder given"))
 PIXEL_NM = 130.
@@ -50,7 +54,7 @@ def tables(draw, columns):
     return table if "photons" in values else table.drop(columns="photons")
 
 
-@pytest.mark.filterwarnings("ignore:the table has no uncertainty_nm")
+@pytest.mark.filterwarnings("ignore:the table has no")
 @pytest.mark.parametrize("format, ending", FILES)
 def test_there_and_back(format, ending, tmp_path_factory):
     path = tmp_path_factory.mktemp("tables")/f"a{ending}"
@@ -58,7 +62,7 @@ def test_there_and_back(format, ending, tmp_path_factory):
     @settings(max_examples=40, deadline=None)
     @given(tables(HELD[format]))
     def check(table):
-        save_localizations(table, path, True, format, PIXEL_NM, (10**6 + 1, 512, 512))
+        save_localizations(table, path, overwrite=True, format=format, pixel_nm=PIXEL_NM, shape=(10**6 + 1, 512, 512))
         assert table_format(path) in (format, "thunderstorm")
         back = read_localizations(path, format=format)
         assert len(back) == len(table) and (set(table) <= set(back) or not len(table))
@@ -77,11 +81,11 @@ def test_an_empty_table_comes_back_empty(format, ending, columns, tmp_path):
     "Nobody has to say what format it is in, and it can be written again."
     empty = make_emitters([], [], [], **columns)
     for table in (empty, empty[["frame", "x_nm", "y_nm"]]):
-        save_localizations(table, tmp_path/f"a{ending}", True, format, PIXEL_NM)
+        save_localizations(table, tmp_path/f"a{ending}", overwrite=True, format=format, pixel_nm=PIXEL_NM)
         back = read_localizations(tmp_path/f"a{ending}")
         assert len(back) == 0 and set(table) - {"photons", "z_nm", "uncertainty_nm", "confidence"} <= set(back)
         assert back["frame"].dtype == np.int64
-        save_localizations(back, tmp_path/"b.csv", True)
+        save_localizations(back, tmp_path/"b.csv", overwrite=True)
 
 
 @pytest.mark.parametrize("format, ending", [("picasso", ".hdf5"), ("decode", ".h5"), ("decode", ".csv")])
@@ -102,7 +106,7 @@ def test_middle_of_the_first_pixel(format, ending, tmp_path):
     "What each program calls the middle of the first pixel, and a place with x and y far apart, in its own file."
     table = make_emitters([0, 7], [50, 1250], [50, 450], uncertainty_nm=10)
     path = tmp_path/f"a{ending}"
-    with pytest.warns() if format in ("challenge", "zerocost") else io.StringIO():
+    with pytest.warns() if format in ("challenge", "zerocost", "decode") else io.StringIO():
         save_localizations(table, path, format=format, pixel_nm=100)
     if ending in (".h5", ".hdf5"):
         with h5py.File(path) as file:
@@ -117,6 +121,73 @@ def test_middle_of_the_first_pixel(format, ending, tmp_path):
     expected = {"picasso": [(0, 0, 0), (7, 12, 4)], "decode": [(0, 0, 0), (7, 4, 12)],
                 "plain": [(0, 50, 50), (7, 1250, 450)]}.get(format, [(1, 50, 50), (8, 1250, 450)])
     np.testing.assert_allclose(np.array([list(row) for row in at], dtype=float), expected, atol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+@pytest.mark.parametrize("format, ending", FILES)
+def test_frames_are_whole_numbers_in_the_file(format, ending, kind, tmp_path):
+    "Whatever type they have in the table, and none becomes 0 because it has no room for one more."
+    table = make_emitters([0, 255], [200, 300], [200, 300], uncertainty_nm=10.)
+    for frame, name in ((table["frame"], "as_int"), (table["frame"].astype(kind), "other")):
+        save_localizations(table.assign(frame=frame), tmp_path/f"{name}{ending}", format=format, pixel_nm=100)
+    if ending == ".csv": assert (tmp_path/"other.csv").read_text() == (tmp_path/"as_int.csv").read_text()
+    assert read_localizations(tmp_path/f"other{ending}")["frame"].tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_file_that_is_not_there_is_refused_by_every_reader(format, tmp_path):
+    (tmp_path/"empty").touch()
+    def door(path): return read_localizations(path, 100, format)
+    def reader(path): return FORMATS[format].read(path, 100., 0, False)
+    for read in (door, reader):
+        with pytest.raises(ValueError, match="there is no file .*none.csv"): read(tmp_path/"none.csv")
+        with pytest.raises(ValueError, match="is a folder: give the name of a"): read(tmp_path)
+        if format == "challenge": assert len(read(tmp_path/"empty")) == 0  # so it writes a table without rows
+        else:
+            with pytest.raises(ValueError, match="empty is empty: it has 0 bytes"): read(tmp_path/"empty")
+
+
+def test_the_same_place_means_the_same_in_every_reader(tmp_path):
+    (tmp_path/"a.csv").write_text("frame,x [nm],y [nm]\n1,2,3\n2,NaN,3\n")
+    for read in (read_thunderstorm, read_zerocost):
+        with pytest.warns(UserWarning, match="1 of 2 rows are left out"): table = read(tmp_path/"a.csv", None, 1, True)
+        assert table["frame"].tolist() == [0]
+
+
+def test_what_may_be_overwritten_has_to_be_named(tmp_path):
+    table, movie = make_emitters([0], [100], [100]), np.zeros((1, 8, 8), np.uint16)
+    with pytest.raises(TypeError, match="positional"): save_localizations(table, tmp_path/"a.csv", 100)
+    for save, what in ((save_movie, movie), (save_image, movie[0])):
+        with pytest.raises(TypeError, match="positional"): save(what, tmp_path/"a.tif", 100, True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("format, ending", [("picasso", ".hdf5"), ("decode", ".h5"), ("decode", ".csv")])
+def test_a_pixel_that_differs_from_that_of_the_file_is_used_and_told(format, ending, tmp_path):
+    path, table = tmp_path/f"a{ending}", make_emitters([0], [650], [65], uncertainty_nm=13, confidence=1)
+    save_localizations(table, path, format=format, pixel_nm=130)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for given in (None, 130, 130.5): read_localizations(path, given)
+    with pytest.warns(UserWarning, match="a.* says that its pixels have 130 nm: 100 nm is used, as given") as told:
+        back = read_localizations(path, pixel_nm=100)
+    assert [one.filename for one in told] == [__file__]
+    assert back.iloc[0][["x_nm", "y_nm", "uncertainty_nm"]].tolist() == pytest.approx([500, 50, 10])
+
+
+@pytest.mark.parametrize("format, ending", [("challenge", ".csv"), ("decode", ".h5"), ("decode", ".csv")])
+def test_numbers_that_nobody_measured_are_told(format, ending, tmp_path):
+    table = make_emitters([0, 1], [50, 60], [50, 60])
+    def told(table):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            save_localizations(table, tmp_path/f"a{ending}", overwrite=True, format=format, pixel_nm=100)
+        return " ".join(str(one.message) for one in said)
+    no_photons = "the table has no photons: 0 is written (see `measure_photons`)"
+    assert (no_photons in told(table.drop(columns="photons"))) and no_photons not in told(table)
+    assert ("no confidence: 1 is written" in told(table)) == (format == "decode")
+    assert told(table[:0].drop(columns="photons")) == ""
 
 
 def test_thunderstorm_has_no_exponents_and_no_nan(tmp_path):
@@ -166,11 +237,12 @@ def test_a_name_that_is_no_text_is_refused_in_one_line(tmp_path):
     assert "notes" in str(told.value) and "\n" not in str(told.value)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_wrong_format_is_refused_in_one_line(tmp_path):
     "Every file, read as every other format: an error of one line, or a table where the columns happen to fit."
     for format, ending in FILES:
         path = tmp_path/f"{format}{ending}"
-        save_localizations(make_emitters([0], [100], [200], z_nm=0), path, True, format, 100)
+        save_localizations(make_emitters([0], [100], [200], z_nm=0), path, overwrite=True, format=format, pixel_nm=100)
         for other in set(FORMATS) - {format}:
             try: read_localizations(path, 100, other)
             except ValueError as error: assert "\n" not in str(error) and str(path) in str(error)
@@ -252,8 +324,8 @@ def test_hostile_hdf5(write, reason, tmp_path):
     ("a: &a {k: 1}\n" + "".join(f"{b}: &{b} {{<<: [{', '.join(['*' + a]*9)}]}}\n" for a, b in
                                 zip("abcdefghi", "bcdefghij")), "merge"),
     ("[" * 100_000, "recursion|longer"), ("!!python/object/apply:os.system [ls]", "constructor"),
-    ("Pixelsize: [1, 2]\n", "pixel size"), ("Pixelsize: -5\n", "greater than 0"), ("x"*2**21, "longer than 1 MB"),
-    ("\0", "cannot be read"), ("", "how large a pixel"), ("Pixelsize: .nan\n", "greater than 0"),
+    ("Pixelsize: [1, 2]\n", "pixel size"), ("Pixelsize: -5\n", "from 1 to 2000, got -5"), ("\0", "cannot be read"),
+    ("x"*2**21, "longer than 1 MB"), ("", "how large a pixel"), ("Pixelsize: .nan\n", "from 1 to 2000, got nan"),
 ])
 def test_hostile_yaml(text, reason, tmp_path):
     save_localizations(make_emitters([0], [200], [200], uncertainty_nm=9), tmp_path/"a.hdf5", pixel_nm=100)
@@ -298,5 +370,6 @@ def test_a_table_of_picasso():
     with h5py.File(path) as file: locs = file["locs"][:]
     assert len(table) == len(locs) and table["frame"].tolist() == locs["frame"].tolist()
     np.testing.assert_allclose(table["x_nm"]/130 - 0.5, locs["x"], atol=1e-5)  # its YAML says 130 nm in the last part
-    np.testing.assert_allclose(read_localizations(path, pixel_nm=160)["y_nm"]/160 - 0.5, locs["y"], atol=1e-5)
+    with pytest.warns(UserWarning, match="130 nm: 160 nm is used, as given"): wide = read_localizations(path, 160)
+    np.testing.assert_allclose(wide["y_nm"]/160 - 0.5, locs["y"], atol=1e-5)
     assert {"net_gradient", "likelihood", "uncertainty_x_nm", "sigma_nm", "background_photons"} <= set(table)

@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from dl4smlm.blemishes import bad_pixels
 from dl4smlm.blinking import Blinking, LogNormal
-from dl4smlm.camera import Camera, emccd_camera, make_camera, scmos_camera
+from dl4smlm.camera import Camera, CmosMap, emccd_camera, make_camera, scmos_camera
 from dl4smlm.io import open_movie, save_movie
 from dl4smlm.microscope import match_microscope, show_match
 from dl4smlm.psf import GaussianPSF
@@ -179,13 +179,50 @@ def test_molecules_that_bleach_are_no_chance():
             match_microscope(simulate(500, 0, 48, Camera(100), background=10, seed=seed)[0], Camera(100))
 
 
+def test_molecules_that_stay_on_are_in_doubt_and_thinning_helps():
+    how = {"size_px": 48, "photons": 2000., "seed": 3, "progress": False}
+    movie, truth = simulate(3000, 0.5, blinking=Blinking(20., 200., 0.2), **how)
+    short, thin = (match_microscope(part, Camera()) for part in (movie[:500], movie[::15]))
+    assert short.photons < 0.8*truth["photons"].mean() and any("stay on" in doubt for doubt in short.doubts)
+    assert thin.photons == pytest.approx(truth["photons"].mean(), rel=0.15)
+    assert not any("stay on" in doubt for doubt in thin.doubts)
+    usual = match_microscope(simulate(500, 0.5, blinking=Blinking(), **how)[0], Camera())
+    assert not any("stay on" in doubt for doubt in usual.doubts)
+
+
+def test_counts_too_coarse_and_spots_too_dim_are_in_doubt():
+    how = {"frames": 500, "size_px": (48, 72), "seed": 3, "progress": False}
+    coarse = match_microscope(simulate(density=0.5, camera=Camera(electrons_per_count=8.), **how)[0], Camera())
+    dim, truth = simulate(density=1, photons=100., **how)
+    dim = match_microscope(dim, Camera())
+    assert abs(coarse.background - 10) > 3 and any("counts are whole" in doubt for doubt in coarse.doubts)
+    assert dim.density < 0.85 and any("spots are dim" in doubt for doubt in dim.doubts)
+    camera = make_camera("cmos-12bit")  # its offset is uncertain by as much as two photons make
+    movie, _ = simulate(density=0.5, camera=camera, background=2., **how)
+    found = match_microscope(movie, camera)
+    assert abs(found.background - 2) < 2*found.errors["background"] and not found.doubts
+
+
+def test_a_camera_with_maps_is_refused_and_a_levelled_movie_is_not():
+    noise = np.random.default_rng(0)
+    gain = 2*(1 + 0.1*noise.normal(size=(48, 72)))
+    maps = CmosMap(100 + 3*noise.normal(size=gain.shape), np.full(gain.shape, 10.), gain)
+    camera = Camera.from_maps(maps)
+    movie, truth = simulate(500, 0.5, gain.shape, camera, seed=3)
+    with pytest.raises(ValueError, match="one offset and one gain for all pixels"): match_microscope(movie, camera)
+    level = (movie - maps.offset_counts.numpy())*2/maps.counts_per_electron.numpy() + 100
+    found = match_microscope(level, dataclasses.replace(camera, maps=None))
+    assert found.camera.electrons_per_count == pytest.approx(0.5, rel=0.06) and not found.doubts
+    assert found.photons == pytest.approx(truth["photons"].mean(), rel=0.1)
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="DL4SMLM_DATA names no folder with published movies")
 def test_published_settings():
     "Deep-STORM's test movie: sigma 110 nm, 2.06 counts per photon with EM gain, 1,430 photons, 225 emitters a frame."
     with open_movie(DATA / "deepstorm_demo1" / "testStack_SimulatedMicrotubules.tif") as movie:
-        found = match_microscope(movie, Camera(100, quantum_efficiency=1, em_gain=1, read_noise_e=0))
+        found = match_microscope(movie, Camera(100, quantum_efficiency=1, em_gain=100, read_noise_e=0))
     assert found.psf.sigma_nm == pytest.approx(110, rel=0.03)
-    assert 1 / found.camera.electrons_per_count == pytest.approx(2.06, rel=0.05)
+    assert 100 / found.camera.electrons_per_count == pytest.approx(2.06, rel=0.05)
     assert 1 < found.photons / 1430 < 1.25  # it is crowded, and the answer says so
     assert any("photons and background may be too high" in doubt for doubt in found.doubts)
     assert found.density == pytest.approx(224.9 / 40.96, rel=0.1)

@@ -1,9 +1,11 @@
 "Every network of the table keeps the contract, at every upscale."
+import json
 from functools import partial
 
 import pytest
 import torch
 
+from dl4smlm.card import plain
 from dl4smlm.models.contract import CHECKS, UPSCALES, check_model
 from dl4smlm.models.zoo import MODELS, create_model, list_models, model_table
 
@@ -54,7 +56,7 @@ def test_parameters(name):
 @pytest.mark.parametrize("name", list_models())
 def test_config_builds_the_same_network(name):
     model = create_model(name, 4, **NARROW.get(name, {}))
-    again = create_model(**model.config)
+    again = create_model(**json.loads(json.dumps(plain(model.config))))  # by way of a card
     again.load_state_dict(model.state_dict())
     x = torch.randn(1, 1, 9, 13)
     with torch.no_grad(): assert torch.equal(model.eval()(x), again.eval()(x))

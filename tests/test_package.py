@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 from fastcore.docments import docments
@@ -126,3 +127,16 @@ import dl4smlm
 for name in dl4smlm.__all__: assert callable(getattr(dl4smlm, name)), name
 """
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_one_range_of_camera_pixels():
+    from dl4smlm import core, tiff  # tiff does without core, and so without torch
+    assert core.PIXEL_NM == tiff.PIXEL_NM
+
+
+def test_the_home_folder_goes_by_its_short_name(tmp_path, monkeypatch):
+    for name in ("HOME", "USERPROFILE"): monkeypatch.setenv(name, str(tmp_path))
+    movie = np.arange(96, dtype=np.uint16).reshape(2, 6, 8)
+    dl4smlm.save_movie(movie, "~/movie.tif", 100)
+    assert (tmp_path/"movie.tif").is_file()
+    with dl4smlm.open_movie("~/movie.tif") as same: np.testing.assert_array_equal(same[:], movie)

@@ -85,7 +85,7 @@ def test_background_is_light(rise, angle, unevenness, flicker):
     levels, pattern = background.draw(400, (60, 50), make_generator(0))
     light = levels*pattern
     assert light.min() >= -1e-5
-    assert light.mean().item() == pytest.approx(10, rel=0.15)
+    assert light.mean().item() == pytest.approx(10, rel=1e-4)
 
 
 def test_every_structure_stays_in_the_field_and_repeats():

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorDataset
 
 from dl4smlm.camera import Camera
 from dl4smlm.core import make_generator, set_seed
@@ -51,7 +51,13 @@ def live(batches, seed, fresh): return LiveSimulation(
 def loader():
     x = torch.randn(51, 1, 16, 16, generator=make_generator(2))
     y = (torch.rand(51, 1, 64, 64, generator=make_generator(3)) < 0.01).float()
-    return DataLoader(TensorDataset(x, y), batch_size=10, shuffle=True, generator=make_generator(4))
+    return DataLoader(TensorDataset(x, y), batch_sampler=BatchSampler(Dated(x, generator=make_generator(4)), 10, False))
+
+
+class Dated(RandomSampler):
+    "A sampler that wants to know which epoch it is."
+    epochs = ()
+    def set_epoch(self, epoch): self.epochs += (epoch,)
 
 
 def run(name, train, norm, **settings):
@@ -63,6 +69,7 @@ def run(name, train, norm, **settings):
     weights = torch.cat([weight.detach().flatten() for weight in model.parameters()]).tolist()
     rank = learner.engine.process_index
     (folder/f"{name}-{rank}.json").write_text(json.dumps([history.to_dict("list"), weights, model.seen]))
+    if name == "loader": assert train.batch_sampler.sampler.epochs == (0, 1, 2)
 
 
 run("live", live(8, 1, True), norm=False)

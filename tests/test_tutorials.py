@@ -86,6 +86,14 @@ def test_quick_and_real_values_stand_side_by_side(name):
     assert "torch.cuda.is_available()" in code and "size, on" in printed(name), "say aloud which size was chosen"
 
 
+def test_the_first_page_explains_its_columns():
+    "Whoever meets a setting for the first time finds a word on it."
+    page = "1_first_session.ipynb"
+    settings = set(re.findall(r'"(\w+)":', re.search(r'"reduced": \{(.*?)\}', text(page, "code"))[1]))
+    unexplained = {word for word in settings if not re.search(rf"[`*]{word.rstrip('s')}s?[`*]", text(page, "markdown"))}
+    assert len(settings) >= 6 and not unexplained, f"say what {sorted(unexplained)} mean"
+
+
 @tutorial
 def test_says_what_to_change_next(name):
     assert re.search(r"^## What to change next$", text(name, "markdown"), re.M)

@@ -96,7 +96,7 @@ def _simulate(
 # %% ../../nbs/26b_cli.film.ipynb #f67a6e36
 def _film(out, overwrite, settings):
     values = SimpleNamespace(**settings)
-    _check_film(values)
+    if values.sigma_spread and values.psf != "gaussian": raise ValueError("--sigma-spread is for --psf gaussian only")
     camera, psf, field_nm = _camera(values), _psf(values), (values.size_px*values.pixel_nm,)*2
     spread = values.sigma_spread and smlm.Normal(values.sigma_nm, values.sigma_spread*values.sigma_nm)
     blinking = None if values.blinking is None else smlm.Blinking(*values.blinking)
@@ -113,11 +113,6 @@ def _film(out, overwrite, settings):
         text = json.dumps(settings, indent=2, default=str)
         (folder/"settings.json").write_text(text + "\n", encoding="utf-8")
     print(f"{len(movie)} frames with {len(truth)} emitters in {out}")
-
-def _check_film(values):
-    if values.sigma_spread and values.psf != "gaussian": raise ValueError("--sigma-spread is for --psf gaussian only")
-    if any(values.z_nm) and values.psf == "gaussian":
-        raise ValueError("--z-nm is for a PSF that shows the depth: --psf astigmatic, or a bead stack")
 
 # %% ../../nbs/26b_cli.film.ipynb #5e8522e3
 def _camera(values):

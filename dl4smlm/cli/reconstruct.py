@@ -108,7 +108,6 @@ def _look(given):
         if microscope:
             camera = dataclasses.replace(microscope.camera, pixel_nm=pixel_nm)
             found = smlm.measure_photons(found, stack, camera, microscope.psf)
-        found = found.assign(frame=found["frame"] + stack.first)
     try: _write_reconstruction(given.out, given.overwrite, part, density, found)
     except (OSError, ValueError) as error:
         raise ValueError(f"{error}. All is computed, and kept in {part}: use --resume") from error
@@ -236,7 +235,7 @@ def _learn_numbers(given):
         smlm.save_pretrained(net, folder, scores=card["scores"], overwrite=True,
                              **card["notes"] | {"calibrated_on": given.movie.name})
         found = smlm.localize(smlm.reconstruct(net, stack.part(cut), progress=False, **where))
-        fresh = truth[truth["frame"] >= cut].assign(frame=lambda table: table["frame"] - cut)
+        fresh = truth[truth["frame"] >= cut]
         save_figure(smlm.show_calibration(found, fresh, given.radius_nm), folder/"calibration.png")
     print(f"threshold {net.threshold:g}, errors from {found['uncertainty_nm'].min():.1f} to "
           f"{found['uncertainty_nm'].max():.1f} nm, learned from {net.calibration['molecules']} molecules, "

@@ -35,7 +35,7 @@ def _filter(
 
     found = read_table(table, pixel_nm)
     kept = _keep(found, condition)
-    smlm.save_localizations(kept, out, overwrite, pixel_nm=pixel_nm)
+    smlm.save_localizations(kept, out, overwrite=overwrite, pixel_nm=pixel_nm)
     print(f"{len(kept)} of {len(found)} molecules, in {out}")
 
 def _keep(table, condition):
@@ -88,7 +88,7 @@ def _merge(
 
     found = read_table(table, pixel_nm)
     merged = smlm.merge_localizations(found, radius_nm, gap_frames)
-    smlm.save_localizations(merged, out, overwrite, pixel_nm=pixel_nm)
+    smlm.save_localizations(merged, out, overwrite=overwrite, pixel_nm=pixel_nm)
     print(f"{len(found)} localizations became {len(merged)} molecules, in {out}")
 
 # %% ../../nbs/26e_cli.tables.ipynb #738b0d68
@@ -118,7 +118,7 @@ def _render(
     molecules = read_table(table, camera_pixel_nm, by="--camera-pixel-nm")
     if movie: field_nm, pixel_nm = _movie_grid(movie, field_nm, pixel_nm, camera_pixel_nm)
     place = {"field_nm": field_nm, "pixel_nm": pixel_nm, "sigma_nm": sigma_nm,
-             "least_sigma_nm": pixel_nm if least_sigma_nm is None else least_sigma_nm}
+             "least_sigma_nm": least_sigma_nm if least_sigma_nm is not None else pixel_nm if sigma_nm is None else 0.}
     with smlm.new_folder(out, overwrite) as folder:
         image = smlm.render(molecules, **place)
         smlm.save_image(image, folder/"rendering.tif", pixel_nm)

@@ -76,7 +76,7 @@ def _convert_table(source, target, reading, write_as, pixel_nm, movie, overwrite
         with opened(movie, pixel_nm, **choice) as stack: shape, pixel_nm = stack.shape, stack.pixel_nm
     table = smlm.read_localizations(source, pixel_nm, **reading)
     smlm.check_emitters(table, frames=shape and shape[0])
-    smlm.save_localizations(table, target, overwrite, write_as, pixel_nm, shape)
+    smlm.save_localizations(table, target, overwrite=overwrite, format=write_as, pixel_nm=pixel_nm, shape=shape)
     print(f"{len(table)} molecules, with {', '.join(table)}, in {target}")
 
 # %% ../../nbs/26g_cli.tools.ipynb #3180af1c
