@@ -459,7 +459,7 @@ def _look(source):
     data = copy.copy(getattr(source, "dataset", source))
     with leaving_no_trace(source):
         try: return _measure([*data[0], *data[len(data) - 1]])
-        except Exception: return []
+        except Exception: return []  # no first or last sample; what is really wrong, the first batch will say
 
 
 # %% ../nbs/11_learner.ipynb #55de9b37
