@@ -194,6 +194,13 @@ def _doubt_movie(movie, normalise, asked, counted):
         yield (f"{bad} of {frames[0].numel()} pixels in the middle of this movie are hot, dead or flicker, and may "
                "become molecules: reconstruct mend_movie(movie) (--mend)")
 
+def _doubt_maps(camera):
+    "Say that what differs from pixel to pixel is not taken out."
+    if camera is not None and camera.maps is not None:
+        yield ("one offset and one gain are taken for all pixels, the medians of this camera's maps: level the movie "
+               "first, (movie - maps.offset_counts.numpy())/maps.counts_per_electron.numpy()*gain + offset, with one "
+               "gain and one offset, and give dataclasses.replace(camera, maps=None)")
+
 def _doubt_microscope(microscope, spots_px, pixel_nm, most_photons=10, most_share=0.25):
     "Say what a match cannot be trusted in, and whether its spots are none that the network has learned."
     if microscope is None: return
@@ -236,7 +243,8 @@ def _understand(model, movie, normalise, camera, pixel_nm):
     pixel_nm = camera_pixel_nm(model, movie, pixel_nm, camera)
     spots_px = getattr(model, "spots_px", None)
     counted = camera is not None or spots_px is not None
-    for doubt in (*_doubt_microscope(microscope, spots_px, pixel_nm), *_doubt_movie(movie, normalise, asked, counted)):
+    for doubt in (*_doubt_microscope(microscope, spots_px, pixel_nm), *_doubt_maps(camera),
+                  *_doubt_movie(movie, normalise, asked, counted)):
         warn_user(doubt)
     return normalise, pixel_nm
 
